@@ -1,6 +1,6 @@
 //! The runbook language. Parses and checks the text of a runbook before a run starts, and evaluates
 //! its templates during the run. Pure: no clients, no clock, no other part of the program, and no
-//! I/O except in `validator`, which is a feature.
+//! I/O except in `validator` and `language_server`, which are a feature.
 //!
 //! From the text to the checked runbook:
 //!
@@ -19,8 +19,10 @@
 //! - [`render`]: diagnostics as text and JSON.
 //! - [`json_schema`]: the JSON Schema of runbooks, for editors.
 //! - `evaluate`: evaluates templates to JSON, within limits, when a step runs.
-//! - `validator`: `validate` as a library, behind the feature `validator`. The only module that
-//!   does I/O.
+//! - [`editor`]: what can be written at a place of a text, what is there, and where it is declared.
+//! - `validator`: `validate` as a library, behind the feature `validator`.
+//! - `language_server`: `editor` and the diagnostics in the protocol of editors, behind the same
+//!   feature. The two are the only modules that do I/O.
 
 mod analysis;
 mod built_in;
@@ -29,14 +31,23 @@ mod checked;
 mod diagnostics;
 mod document;
 mod duration;
+pub mod editor;
+#[cfg(test)]
+mod editor_tests;
 mod evaluate;
+mod fixes;
+mod habits;
 mod inputs;
 mod json_schema;
+#[cfg(feature = "validator")]
+pub mod language_server;
 mod library;
 mod limits;
+mod misleading;
 pub mod objects;
 mod registry;
 mod rules;
+mod secrets;
 mod source;
 mod template;
 pub mod types;
@@ -51,6 +62,7 @@ pub use diagnostics::{Diagnostic, Label, MAX_DIAGNOSTICS, Severity, render};
 pub use document::OnFailure;
 pub use duration::{Duration, ParseDurationError};
 pub use evaluate::{EvaluationError, EvaluationErrorKind, EvaluationScope, TracedValue};
+pub use fixes::{AppliedFix, Fix, FixedText, fix};
 pub use inputs::{Input, InputError, InputFileError, Questions};
 pub use json_schema::json_schema;
 pub use library::{EmptyLibrary, Library, MissingRunbook};

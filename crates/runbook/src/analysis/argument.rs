@@ -7,11 +7,14 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::super::diagnostics::spelling;
+use super::super::document::MappingKind;
 use super::super::duration::Duration;
 use super::super::evaluate::{Argument, Expression};
+use super::super::habits;
 use super::super::template::{self, Template, is_template};
-use super::super::types::{RecordType, Syntax, Type};
+use super::super::types::{FieldRelation, RecordType, Syntax, Type};
 use super::super::yaml::{Node, NodeKind};
+use super::advice::advice;
 use super::issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
 use super::scalar;
 
@@ -83,6 +86,7 @@ impl<'t> ArgumentReader<'t> {
             path: path.to_owned(),
             wanted: ty.clone(),
             found: node.describe(),
+            advice: advice(node, ty),
         };
         let start = node.span.start;
         let span = match node.text() {
@@ -121,7 +125,8 @@ impl<'t> ArgumentReader<'t> {
                     self.add_type_mismatch(node, ty, path);
                     return None;
                 };
-                if pairs.is_empty() && *keys == Some(Syntax::LabelKey) {
+                // A map whose keys are named is a selection, or what a step is to change.
+                if pairs.is_empty() && keys.is_some() {
                     self.empty.push((path.to_owned(), node.span.clone()));
                 }
                 let read = |(key, value): &'t (Node, Node)| {
@@ -157,18 +162,35 @@ impl<'t> ArgumentReader<'t> {
         let mut fields = Vec::with_capacity(pairs.len());
         let mut complete = true;
         let mut names = None;
+        let mut meanings: Option<Vec<(&str, &str)>> = None;
+        let mut unknown = 0;
         for (key, value) in pairs {
             let Some(name) = key.text() else { continue };
             let Some(field) = record.field(name) else {
                 complete = false;
-                let names = Arc::clone(names.get_or_insert_with(|| shared_names(record)));
+                let names = Arc::clone(names.get_or_insert_with(|| open_names(record, pairs)));
                 let owner = ParameterOwner::new(record, path);
+                unknown += 1;
+                let is_compared = unknown <= MAX_COMPARED;
+                let given = is_compared.then(|| similar_given(name, &names, record)).flatten();
                 let name = name.to_owned();
+                let meant = meanings.get_or_insert_with(|| meanings_of(pairs, record));
+                let meant = meant.iter().find(|(key, _)| *key == name).map(|(_, meant)| meant);
+                let field = meant.and_then(|meant| record.field(meant));
+                let meant = meant.map(|meant| (*meant).to_owned());
                 self.add_issue(
                     key.span.clone(),
-                    ArgumentIssueKind::UnknownParameter { name, owner, names },
+                    ArgumentIssueKind::UnknownParameter { name, owner, names, meant, given },
                 );
-                self.untyped(value, path);
+                match field {
+                    // As the field that is meant, of which the templates have a type.
+                    Some(field) if has_form(value, &field.ty) => {
+                        self.read(value, &field.ty, &joined(path, &field.name));
+                    }
+                    _ => {
+                        self.untyped(value, path);
+                    }
+                }
                 continue;
             };
             let templates = self.templates.len();
@@ -181,8 +203,10 @@ impl<'t> ArgumentReader<'t> {
                 None => complete = false,
             }
         }
-        complete &= self.check_required(pairs, record, path, &head);
-        complete &= self.check_groups(pairs, record, path, &head);
+        let meanings = meanings.unwrap_or_default();
+        complete &= self.check_required(pairs, record, path, &head, &meanings);
+        complete &= self.check_groups(pairs, record, path, &head, &meanings);
+        complete &= self.check_relations(pairs, record);
         complete.then_some(fields)
     }
 
@@ -202,13 +226,28 @@ impl<'t> ArgumentReader<'t> {
         record: &RecordType,
         path: &str,
         head: &Range<usize>,
+        meanings: &[(&str, &str)],
     ) -> bool {
         let mut complete = true;
-        for field in record.fields.iter().filter(|field| field.required) {
+        let required = || record.fields.iter().filter(|field| field.required);
+        if pairs.is_empty()
+            && path.is_empty()
+            && required().count() + record.exactly_one_of.len() > 1
+        {
+            let mut names: Vec<String> =
+                required().map(|field| format!("'{}'", field.name)).collect();
+            let groups =
+                record.exactly_one_of.iter().map(|group| format!("one of {}", group.join(", ")));
+            names.extend(groups);
+            let owner = ParameterOwner::new(record, path);
+            self.add_issue(head.clone(), ArgumentIssueKind::MissingParameters { names, owner });
+            return false;
+        }
+        for field in required() {
             if !pairs.iter().any(|(key, _)| key.text() == Some(&field.name)) {
                 complete = false;
-                if is_misspelled(&field.name, pairs, record) {
-                    continue; // the misspelled key is reported, with this name as suggestion
+                if meanings.iter().any(|(_, meant)| *meant == field.name) {
+                    continue; // the key is reported, with this name as suggestion
                 }
                 let kind = ArgumentIssueKind::MissingParameter {
                     name: field.name.clone(),
@@ -227,8 +266,14 @@ impl<'t> ArgumentReader<'t> {
         record: &RecordType,
         path: &str,
         head: &Range<usize>,
+        meanings: &[(&str, &str)],
     ) -> bool {
         let mut complete = true;
+        let all_missing = pairs.is_empty() && path.is_empty();
+        let required = record.fields.iter().filter(|field| field.required).count();
+        if all_missing && required + record.exactly_one_of.len() > 1 {
+            return false; // reported with the required ones
+        }
         for group in &record.exactly_one_of {
             let is_given = |(key, value): &&(Node, Node)| {
                 let member = key.text().is_some_and(|key| group.iter().any(|name| name == key));
@@ -240,6 +285,10 @@ impl<'t> ArgumentReader<'t> {
                 continue;
             }
             complete = false;
+            let is_meant = |(_, meant): &(&str, &str)| group.iter().any(|name| name == meant);
+            if first.is_none() && meanings.iter().any(is_meant) {
+                continue; // the key is reported, with this name as suggestion
+            }
             let span = second.unwrap_or_else(|| head.clone());
             let kind = ArgumentIssueKind::ExactlyOneOf {
                 group: group.clone(),
@@ -249,6 +298,45 @@ impl<'t> ArgumentReader<'t> {
             self.add_issue(span, kind);
         }
         complete
+    }
+
+    /// Checks what holds between two fields.
+    fn check_relations(&mut self, pairs: &[(Node, Node)], record: &RecordType) -> bool {
+        let given = |name: &str| {
+            pairs.iter().find(|(key, value)| key.text() == Some(name) && !value.is_null())
+        };
+        let before = self.issues.len();
+        for relation in &record.relations {
+            let (span, kind) = match relation {
+                FieldRelation::Requires(field, required) => match (given(field), given(required)) {
+                    (Some((key, _)), None) => {
+                        let (field, required) = (field.clone(), required.clone());
+                        let kind = ArgumentIssueKind::RequiredBeside { field, required };
+                        (key.span.clone(), kind)
+                    }
+                    _ => continue,
+                },
+                FieldRelation::Excludes(field, other) => match (given(field), given(other)) {
+                    (Some((first, _)), Some((second, _))) => {
+                        // The one that is written last is the one too many.
+                        let in_order = first.span.start < second.span.start;
+                        let (key, at, field, other) = match in_order {
+                            true => (second, first, other, field),
+                            false => (first, second, field, other),
+                        };
+                        let kind = ArgumentIssueKind::ExcludedBeside {
+                            field: field.clone(),
+                            other: other.clone(),
+                            other_span: at.span.clone(),
+                        };
+                        (key.span.clone(), kind)
+                    }
+                    _ => continue,
+                },
+            };
+            self.add_issue(span, kind);
+        }
+        self.issues.len() == before
     }
 
     pub(super) fn add_out_of_range(
@@ -304,17 +392,66 @@ impl<'t> ArgumentReader<'t> {
     }
 }
 
-fn shared_names(record: &RecordType) -> Arc<[String]> {
-    record.names().map(str::to_owned).collect()
+/// Returns the names of the fields that are not given: what an unknown key can have been meant as.
+fn open_names(record: &RecordType, pairs: &[(Node, Node)]) -> Arc<[String]> {
+    let is_given = |name: &&str| pairs.iter().any(|(key, _)| key.text() == Some(name));
+    record.names().filter(|name| !is_given(name)).map(str::to_owned).collect()
 }
 
-/// Whether one of the unknown keys is a misspelling of this field.
-fn is_misspelled(field: &str, pairs: &[(Node, Node)], record: &RecordType) -> bool {
-    /// The most unknown keys that are compared.
-    const MAX_COMPARED: usize = 32;
-    let unknown = pairs.iter().filter_map(|(key, _)| key.text());
-    let unknown = unknown.filter(|key| record.field(key).is_none());
-    unknown.take(MAX_COMPARED).any(|key| spelling::nearest(key, record.names()) == Some(field))
+/// The most unknown keys of a mapping that are compared with the fields.
+const MAX_COMPARED: usize = 32;
+
+/// Returns the field that an unknown key is most similar to, if that field is given beside the key.
+fn similar_given(key: &str, open: &[String], record: &RecordType) -> Option<String> {
+    let nearest = spelling::nearest(key, record.names())?;
+    (!open.iter().any(|name| name == nearest)).then(|| nearest.to_owned())
+}
+
+/// Returns the unknown keys of a mapping with the fields that are probably meant by them: by meaning, by spelling, or
+/// because one field is missing and one key is too many.
+fn meanings_of<'k>(pairs: &'k [(Node, Node)], record: &'k RecordType) -> Vec<(&'k str, &'k str)> {
+    let names: Vec<&str> = record.names().collect();
+    let keys = || pairs.iter().filter_map(|(key, _)| key.text());
+    let is_given = |name: &str| keys().any(|key| key == name);
+    let mut meanings: Vec<(&str, &str)> = Vec::new();
+    let mut unexplained = Vec::new();
+    for key in keys().filter(|key| record.field(key).is_none()).take(MAX_COMPARED) {
+        let taken = |name: &str| is_given(name) || meanings.iter().any(|(_, meant)| *meant == name);
+        let similar = spelling::nearest(key, record.names()).filter(|name| !taken(name));
+        let by_meaning = || habits::parameter(key, &names, &taken);
+        match similar.or_else(by_meaning) {
+            Some(name) => meanings.push((key, name)),
+            None => unexplained.push(key),
+        }
+    }
+    let is_missing =
+        |name: &str| !is_given(name) && !meanings.iter().any(|(_, meant)| *meant == name);
+    let required = record.fields.iter().filter(|field| field.required && is_missing(&field.name));
+    let missing: Vec<&str> = required.map(|field| field.name.as_str()).collect();
+    // A key of the step is not a parameter under another name.
+    unexplained.retain(|key| !MappingKind::Step.keys().contains(key));
+    if let ([key], [name]) = (unexplained.as_slice(), missing.as_slice()) {
+        let value =
+            pairs.iter().find(|(other, _)| other.text() == Some(key)).map(|(_, value)| value);
+        let field = record.field(name);
+        if value.zip(field).is_some_and(|(value, field)| has_form(value, &field.ty)) {
+            meanings.push((key, name));
+        }
+    }
+    meanings
+}
+
+/// Whether a value has the form of a type: a list for a list, a mapping for a record, a scalar for the others.
+fn has_form(value: &Node, ty: &Type) -> bool {
+    if value.text().is_some_and(is_template) {
+        return true;
+    }
+    match ty.non_null() {
+        Type::List(..) => value.items().is_some(),
+        Type::Map(..) | Type::Record(_) => value.pairs().is_some(),
+        Type::Any => true,
+        _ => value.text().is_some(),
+    }
 }
 
 fn joined(path: &str, name: &str) -> String {

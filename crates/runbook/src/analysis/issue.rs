@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::types::{RecordType, Type};
+use super::advice::Advice;
 
 /// An issue of a literal.
 #[derive(Debug, Clone)]
@@ -19,16 +20,26 @@ pub(crate) enum ArgumentIssueKind {
         name: String,
         owner: ParameterOwner,
         names: Arc<[String]>,
+        /// The parameter that is probably meant.
+        meant: Option<String>,
+        /// A similar parameter that is given beside it.
+        given: Option<String>,
     },
     MissingParameter {
         name: String,
         ty: Type,
         owner: ParameterOwner,
     },
+    /// All parameters, where none is given.
+    MissingParameters {
+        names: Vec<String>,
+        owner: ParameterOwner,
+    },
     TypeMismatch {
         path: String,
         wanted: Type,
         found: String,
+        advice: Option<Advice>,
     },
     OutOfRange {
         path: String,
@@ -50,6 +61,17 @@ pub(crate) enum ArgumentIssueKind {
         group: Vec<String>,
         first: Option<Range<usize>>,
         owner: ParameterOwner,
+    },
+    /// A field that is missing beside another one.
+    RequiredBeside {
+        field: String,
+        required: String,
+    },
+    /// A field that is not accepted beside another one, with the span of that.
+    ExcludedBeside {
+        field: String,
+        other: String,
+        other_span: Range<usize>,
     },
     /// A template where a literal is required, as in the default of an input, which has no path.
     TemplateNotAllowed {

@@ -1,15 +1,22 @@
 //! Interprets the document: the action of each step, its parameters, and the types of its templates.
 //! The rules read the analysis, which itself reports nothing.
 
+mod advice;
 mod argument;
 mod declared_output;
+mod empty;
+pub(crate) mod flow;
+mod forms;
 mod issue;
 mod items;
+mod known;
 mod limits;
 mod object;
 mod questions;
 mod scalar;
 mod step;
+mod swallowed;
+mod text_parts;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,11 +24,17 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+pub(crate) use advice::Advice;
+pub(crate) use empty::empty_message;
+pub(crate) use forms::WrittenForm;
 pub(crate) use issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
+pub(crate) use known::{Outcome, OutcomeKind};
 pub(crate) use limits::AnalyzedLimits;
 pub(crate) use questions::{ASK, EXPIRES};
 pub(crate) use scalar::untyped_json;
-pub(crate) use step::{AT_ONCE, AnalyzedOutput, AnalyzedStep, Role, TemplateSite};
+pub(crate) use step::{AT_ONCE, AnalyzedOutput, AnalyzedStep, EffectivePolicy, Role, TemplateSite};
+pub(crate) use swallowed::Swallowed;
+pub(crate) use text_parts::ImpossibleText;
 
 use super::callables::{CallProblem, Callables};
 use super::document::{Document, OnFailure};
@@ -46,8 +59,18 @@ pub(crate) struct Analysis<'t> {
     pub(crate) limits: Option<AnalyzedLimits<'t>>,
     /// The issues of the inputs' defaults.
     pub(crate) default_issues: Vec<ArgumentIssue>,
+    /// The templates that are written wrongly.
+    pub(crate) forms: Vec<WrittenForm>,
+    /// The steps whose dash is missing.
+    pub(crate) swallowed: Vec<Swallowed>,
+    /// The whole tree, if the text can be read.
+    pub(crate) tree: Option<&'t Node>,
+    /// The keys and values of the document itself.
+    pub(crate) root: &'t [(Node, Node)],
     /// The defaults of the inputs, in order.
     pub(crate) defaults: Vec<Option<Json>>,
+    /// The targets of the steps.
+    pub(crate) flow: flow::Flow,
 }
 
 impl<'t> Analysis<'t> {
@@ -99,7 +122,11 @@ impl<'t> Analysis<'t> {
                 default_issues.extend(of_defaults);
             }
         }
-        Ok(Self {
+        let signatures: Vec<_> = steps.iter().map(|step| step.signature).collect();
+        let forms = forms::find(source, &document, &symbols, &signatures);
+        let swallowed = swallowed::find(&document.steps, yaml, source.text());
+        let (root, document_tree) = (document.root, document.tree);
+        let mut analysis = Self {
             source,
             registry,
             callables,
@@ -110,8 +137,20 @@ impl<'t> Analysis<'t> {
             outputs,
             limits,
             default_issues,
+            forms,
+            swallowed,
+            tree: document_tree,
+            root,
             defaults,
-        })
+            flow: flow::Flow::default(),
+        };
+        analysis.flow = analysis.follow();
+        Ok(analysis)
+    }
+
+    /// Returns the keys of the document and their values, without those of the steps.
+    pub(crate) fn header(&self) -> impl Iterator<Item = &'t (Node, Node)> {
+        self.root.iter()
     }
 
     /// Returns all templates of all steps.
@@ -120,6 +159,12 @@ impl<'t> Analysis<'t> {
         let of_outputs = self.outputs.iter().flat_map(|output| &output.sites);
         let of_limits = self.limits.iter().flat_map(|limits| &limits.sites);
         of_steps.chain(of_outputs).chain(of_limits)
+    }
+
+    /// Returns the record that the template of a site takes its value from.
+    pub(crate) fn beside(&self, site: &TemplateSite<'t>) -> Option<template::Beside> {
+        let template = template::parse(site.node.text()?).ok()?;
+        template::beside(&template, &self.symbols, site.step, site.role.names())
     }
 
     /// Returns all issues in templates, with their sites.
@@ -135,20 +180,67 @@ impl<'t> Analysis<'t> {
         self.steps.iter().flat_map(|step| &step.issues).chain(of_limits)
     }
 
+    /// Returns the first key and the value of a step that is not in a list.
+    pub(crate) fn unlisted_step(&self) -> Option<&'t (Node, Node)> {
+        let (_, steps) = self.root.iter().find(|(key, _)| key.text() == Some("steps"))?;
+        let first = steps.pairs()?.first()?;
+        let is_step =
+            ["id", "action", "call", "with"].iter().any(|key| steps.member(key).is_some());
+        is_step.then_some(first)
+    }
+
+    /// Whether steps or inputs could not be read, so that a name that is not known may be one of theirs.
+    pub(crate) fn has_lost_steps(&self) -> bool {
+        let has_steps = self.root.iter().any(|(key, _)| key.text() == Some("steps"));
+        !self.swallowed.is_empty()
+            || self.document.steps.is_empty() && has_steps
+            || self
+                .yaml
+                .iter()
+                .any(|issue| matches!(issue.kind, yaml::YamlIssueKind::SecondDocument))
+    }
+
     /// Whether the whole document could be read, so that a name without a use is really unused.
     pub(crate) fn is_fully_parsed(&self) -> bool {
         use template::TemplateIssueKind::{
-            Comment, FunctionCall, Statement, Syntax, TooDeep, TooLong, TooManyBytes, Unclosed,
+            Comment, Empty, FunctionCall, MisplacedEach, Statement, Syntax, TooDeep, TooLong,
+            TooManyBytes, Unclosed,
         };
         let unread = |issue: &template::TemplateIssue| {
             let limit = matches!(issue.kind, TooDeep | TooLong | TooManyBytes);
-            limit || matches!(issue.kind, Syntax(_) | Unclosed | Statement | Comment | FunctionCall)
+            limit
+                || matches!(
+                    issue.kind,
+                    Syntax(_)
+                        | Unclosed
+                        | Empty
+                        | Statement
+                        | Comment
+                        | FunctionCall
+                        | MisplacedEach { .. }
+                )
         };
         let unknown = |issue: &super::document::DocumentIssue| {
-            matches!(issue.kind, super::document::DocumentIssueKind::UnknownKey { .. })
+            use super::document::DocumentIssueKind::{InvalidType, MissingKey, UnknownKey};
+            matches!(issue.kind, UnknownKey { .. } | MissingKey { .. } | InvalidType { .. })
+        };
+        // A parameter that is missing, or is not known, could have the use.
+        let incomplete = |issue: &ArgumentIssue| {
+            use ArgumentIssueKind::{
+                ExactlyOneOf, MissingParameter, MissingParameters, UnknownParameter,
+            };
+            matches!(
+                issue.kind,
+                MissingParameter { .. }
+                    | MissingParameters { .. }
+                    | UnknownParameter { .. }
+                    | ExactlyOneOf { .. }
+            )
         };
         self.yaml.is_empty()
+            && self.forms.is_empty()
             && !self.document.issues.iter().any(unknown)
+            && !self.argument_issues().any(incomplete)
             && !self.template_issues().any(|(_, issue)| unread(issue))
     }
 

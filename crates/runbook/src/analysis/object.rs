@@ -25,6 +25,16 @@ impl<'t> Analysis<'t> {
         self.document.steps.iter().zip(&self.steps).filter_map(|(raw, step)| {
             let (with, action) = (raw.with?, step.signature?);
             let uses = action.object.as_ref()?;
+            // A parameter that is misspelled is reported, and is not missing.
+            let is_misspelled = |issue: &super::ArgumentIssue| {
+                matches!(
+                    &issue.kind,
+                    super::ArgumentIssueKind::UnknownParameter { meant: Some(_), .. }
+                )
+            };
+            if step.issues.iter().any(is_misspelled) {
+                return None;
+            }
             let resource = with.member("resource").filter(|node| !node.is_null());
             let resource = resource.map(|node| literal(node).ok_or(())).transpose().ok()?;
             let has_namespace = with.member("namespace").is_some_and(|node| !node.is_null());

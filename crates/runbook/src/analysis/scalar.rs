@@ -2,6 +2,7 @@
 
 use serde_json::{Number, Value as Json};
 
+use super::super::secrets;
 use super::super::types::{Bounds, Type};
 use super::super::yaml::{Node, ScalarValue};
 use super::argument::{ArgumentReader, DurationLiteral};
@@ -72,7 +73,11 @@ impl ArgumentReader<'_> {
         }
         let value = Json::String(text.to_owned());
         let path = path.to_owned();
-        let found = super::super::yaml::quoted(text);
+        let found = match secrets::find(text).is_empty() {
+            true => super::super::yaml::quoted(text),
+            // It would be in the log of the check, too.
+            false => "this one, with a secret in it".to_owned(),
+        };
         let kind = match (ty, ty.coerce(value.clone())) {
             (_, Ok(value)) => return Some(value),
             (Type::Enum(values), _) => ArgumentIssueKind::InvalidEnumValue {

@@ -108,8 +108,25 @@ pub(crate) enum Role {
     Limit(String),
 }
 
+impl Role {
+    /// Returns the names that a template of this role can use.
+    pub(crate) fn names(&self) -> Names {
+        match self {
+            Self::Parameter(_) => Names::Each,
+            Self::Log => Names::EachAndOwn,
+            Self::When
+            | Self::ForEach
+            | Self::AtOnce
+            | Self::Text
+            | Self::Output
+            | Self::Limit(_) => Names::Earlier,
+        }
+    }
+}
+
 impl EffectivePolicy {
-    fn new(own: &Policy, defaults: &Policy) -> Self {
+    /// Resolves a policy: what is not set is that of the defaults, else built in.
+    pub(crate) fn new(own: &Policy, defaults: &Policy) -> Self {
         fn chosen<T: Copy>(
             own: Option<&(T, Range<usize>)>,
             default: Option<&(T, Range<usize>)>,
@@ -339,16 +356,7 @@ impl<'t> StepContext<'_, 't> {
         let is_text = parsed.is_ok_and(|template| template.whole().is_none());
         let mut inferred = match parsed {
             Ok(template) => {
-                let names = match role {
-                    Role::Parameter(_) => Names::Each,
-                    Role::Log => Names::EachAndOwn,
-                    Role::When
-                    | Role::ForEach
-                    | Role::AtOnce
-                    | Role::Text
-                    | Role::Output
-                    | Role::Limit(_) => Names::Earlier,
-                };
+                let names = role.names();
                 template::infer(template, self.symbols, self.index, names, narrowing)
             }
             Err(issue) => Inferred::failed(issue.clone()),

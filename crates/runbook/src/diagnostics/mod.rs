@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Source;
+use super::habits::Rewrite;
 use super::rules::{Rule, too_many_findings};
 
 /// The most diagnostics that are reported for one file. A broken file can have a hundred thousand.
@@ -103,6 +104,21 @@ impl Diagnostic {
         self
     }
 
+    /// Adds what to write in place of a form of another language.
+    pub(crate) fn rewrite(mut self, rewrite: Rewrite) -> Self {
+        self.help = Some(rewrite.help);
+        self.suggestion = rewrite.replacement;
+        self
+    }
+
+    /// Adds the name that is meant as "did you mean".
+    pub(crate) fn replace(mut self, meant: impl Into<String>) -> Self {
+        let meant = meant.into();
+        self.help = Some(format!("did you mean '{meant}'?"));
+        self.suggestion = Some(meant);
+        self
+    }
+
     /// Adds the most similar name as "did you mean", else the available names.
     pub(crate) fn suggest<'n>(
         mut self,
@@ -128,6 +144,8 @@ pub(crate) struct Diagnostics {
     /// How many diagnostics were omitted.
     omitted: usize,
     has_errors: bool,
+    /// The ranges about which one diagnostic says everything, each with the code of its rule.
+    claims: Vec<(Range<usize>, &'static str)>,
     pub(crate) spelling: SpellingChecker,
 }
 
@@ -137,7 +155,54 @@ impl Diagnostics {
     const MAX_KEPT: usize = 40 * MAX_DIAGNOSTICS;
 
     pub(crate) fn new() -> Self {
-        Self { list: Vec::new(), omitted: 0, has_errors: false, spelling: SpellingChecker::new() }
+        Self {
+            list: Vec::new(),
+            omitted: 0,
+            has_errors: false,
+            claims: Vec::new(),
+            spelling: SpellingChecker::new(),
+        }
+    }
+
+    /// Adds an error from which all follows that other rules find in a range: they are held back.
+    pub(crate) fn push_for(&mut self, range: Range<usize>, diagnostic: Diagnostic) {
+        debug_assert_eq!(diagnostic.severity, Severity::Error);
+        self.claims.push((range, diagnostic.code));
+        self.push(diagnostic);
+    }
+
+    /// Returns the diagnostics so far.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter()
+    }
+
+    /// Removes the diagnostics that are not wanted.
+    pub(crate) fn retain(&mut self, is_wanted: impl Fn(&Diagnostic) -> bool) {
+        self.list.retain(is_wanted);
+    }
+
+    /// Removes what follows from an error about a whole range.
+    fn hold_back(&mut self) {
+        /// The most ranges before a diagnostic that are compared: they hardly overlap.
+        const MAX_COMPARED: usize = 16;
+        if self.claims.is_empty() {
+            return;
+        }
+        // The longest first, and of two about the same range the first.
+        self.claims.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+        let holds = |claims: &[(Range<usize>, &str)], span: &Range<usize>, code: &str| {
+            let end = claims.partition_point(|(range, _)| range.start <= span.start);
+            let mut near = claims[..end].iter().rev().take(MAX_COMPARED);
+            near.any(|(range, of)| span.end <= range.end && *of != code)
+        };
+        let mut claims: Vec<(Range<usize>, &'static str)> = Vec::with_capacity(self.claims.len());
+        for (range, code) in self.claims.drain(..) {
+            if !holds(&claims, &range, code) {
+                claims.push((range, code));
+            }
+        }
+        self.list.retain(|one| !holds(&claims, &one.span, one.code));
+        self.claims = claims;
     }
 
     pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
@@ -184,6 +249,7 @@ impl Diagnostics {
     }
 
     fn keep_first(&mut self) {
+        self.hold_back();
         let order = |a: &Diagnostic, b: &Diagnostic| {
             let key = |f: &Diagnostic| (f.span.start, f.span.end, f.severity, f.code);
             key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
@@ -236,8 +302,13 @@ impl SpellingChecker {
             return Suggestion::None;
         };
         self.budget.set(budget);
-        if let Some(name) = spelling::nearest(wrong, names.iter().copied()) {
-            return Suggestion::Name(name.to_owned());
+        match spelling::nearest_two(wrong, names.iter().copied()) {
+            Some((name, None)) => return Suggestion::Name(name.to_owned()),
+            // Which of them is meant, only the author knows.
+            Some((name, Some(other))) => {
+                return Suggestion::Choices(format!("did you mean '{name}' or '{other}'?"));
+            }
+            None => {}
         }
         match names.len() {
             0 => Suggestion::None,

@@ -1,9 +1,11 @@
 //! An expression whose type differs from its parameter's.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
 use super::super::analysis::{AT_ONCE, Role, TemplateSite};
-use super::super::types::{Type, TypeMismatch};
+use super::super::types::{Field, Type, TypeMismatch};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -26,13 +28,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             Role::AtOnce => AT_ONCE,
             _ => continue,
         };
-        if let Some(diagnostic) = check_site(site, path) {
+        if let Some(diagnostic) = check_site(analysis, site, path) {
             diagnostics.push(diagnostic);
         }
     }
 }
 
-fn check_site(site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
+fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
     let inferred = &site.inferred;
     if !inferred.issues.is_empty() {
         return None; // an expression with an issue has no reliable type
@@ -43,7 +45,7 @@ fn check_site(site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
         let message = format!("'{path}' {}", mismatch.reason);
         return Some(Diagnostic::new(&RULE, span, message));
     }
-    let wanted = site.wanted.with_article();
+    let wanted = site.wanted.non_null().with_article();
     let found = inferred.ty.with_article();
     match site.wanted.check_assignable(&inferred.ty).err()? {
         TypeMismatch::PossiblyNull => None, // reported as RB035
@@ -51,7 +53,7 @@ fn check_site(site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
             let message = format!("'{path}' must be {wanted}, but this expression yields {found}");
             let mut diagnostic = Diagnostic::new(&RULE, span, message);
             diagnostic.help = help(site);
-            Some(diagnostic)
+            Some(name_field_beside(diagnostic, analysis, site))
         }
         TypeMismatch::OutOfRange(limits) => {
             let message = format!("'{path}' must be {limits}, but this expression never is");
@@ -63,6 +65,53 @@ fn check_site(site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
             Some(Diagnostic::new(&RULE, span, message))
         }
     }
+}
+
+/// Returns the parameter of the same action that takes values of the kind.
+fn parameter_for<'a>(analysis: &'a Analysis<'_>, site: &TemplateSite<'_>) -> Option<&'a str> {
+    let kind = site.inferred.ty.kind()?;
+    let signature = analysis.steps.get(site.step)?.signature?;
+    let takes_it = |field: &&Field| {
+        field.ty.kind() == Some(kind) && field.ty.check_assignable(&site.inferred.ty).is_ok()
+    };
+    signature.params.fields.iter().find(takes_it).map(|field| field.name.as_str())
+}
+
+/// Adds the field that is meant, where the record that has the wrong value has one of the right kind.
+fn name_field_beside(
+    mut diagnostic: Diagnostic,
+    analysis: &Analysis<'_>,
+    site: &TemplateSite<'_>,
+) -> Diagnostic {
+    let Some(expression) = analysis.beside(site).and_then(|beside| {
+        let whole = Type::Record(Arc::clone(&beside.record));
+        if !beside.is_map && site.wanted.check_assignable(&whole).is_ok() {
+            return beside.whole();
+        }
+        let wanted = site.wanted.kind();
+        let is_meant = |field: &&Field| {
+            let is_of_kind = wanted.is_some() && field.ty.kind() == wanted;
+            let fits = match beside.is_map {
+                true => Type::list(field.ty.non_null().clone()),
+                false => field.ty.non_null().clone(),
+            };
+            is_of_kind && site.wanted.check_assignable(&fits).is_ok()
+        };
+        let field = beside.record.fields.iter().find(is_meant)?;
+        Some(beside.with_field(&field.name))
+    }) else {
+        if let Some(parameter) = parameter_for(analysis, site) {
+            diagnostic.help = Some(format!("give them as '{parameter}'"));
+        }
+        return diagnostic;
+    };
+    diagnostic.help = Some(format!("write {{{{ {expression} }}}}"));
+    // What is written with escapes in YAML could not be replaced by the text of the expression.
+    let written = site.node.text().is_some_and(|text| {
+        analysis.source.text().get(diagnostic.span.clone()).is_some_and(|span| text.contains(span))
+    });
+    diagnostic.suggestion = written.then_some(expression);
+    diagnostic
 }
 
 fn constant(value: &minijinja::Value) -> Option<Json> {

@@ -1,6 +1,7 @@
 //! Invalid input declaration.
 
-use super::super::document::{DocumentIssueKind, InputIssueKind};
+use super::super::document::{DocumentIssue, DocumentIssueKind, InputIssueKind};
+use super::super::habits;
 use super::super::types::{MAX_TYPE_DEPTH, Syntax, Type};
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -36,16 +37,23 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let DocumentIssueKind::Input(kind) = &issue.kind else {
             continue;
         };
+        if matches!(kind, InputIssueKind::DuplicateValue(_)) {
+            continue; // a warning, of another rule
+        }
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message(kind));
         diagnostics.push(match kind {
             InputIssueKind::InvalidName(_) => diagnostic.help(NAME_HELP),
-            InputIssueKind::UnknownType(name) => unknown_type(diagnostic, name, diagnostics),
+            InputIssueKind::UnknownType(name) => {
+                unknown_type(diagnostic, issue, name, analysis, diagnostics)
+            }
             InputIssueKind::UnknownSyntax(name) => {
-                diagnostic.suggest(&diagnostics.spelling, name, Syntax::NAMES)
+                diagnostic.suggest(&diagnostics.spelling, name, Syntax::names())
             }
             InputIssueKind::TypeTooDeep => diagnostic.help(TYPE_DEPTH_HELP),
             InputIssueKind::NoValues => diagnostic.help("add 'values: [a, b]'"),
-            InputIssueKind::InapplicableLimit { .. } | InputIssueKind::EmptyRange => diagnostic,
+            InputIssueKind::InapplicableLimit { .. }
+            | InputIssueKind::EmptyRange
+            | InputIssueKind::DuplicateValue(_) => diagnostic,
         });
     }
 }
@@ -61,23 +69,37 @@ fn message(kind: &InputIssueKind) -> String {
             format!("'{limit}' does not apply to type {ty}")
         }
         InputIssueKind::EmptyRange => "no value satisfies these limits".to_owned(),
+        InputIssueKind::DuplicateValue(_) => "this value is in the list twice".to_owned(),
         InputIssueKind::NoValues => "an enum needs 'values'".to_owned(),
         InputIssueKind::UnknownSyntax(name) => format!("unknown syntax {}", quoted(name)),
     }
 }
 
 /// Suggests a type: the equivalent of another language's type name, or a similar name.
-fn unknown_type(diagnostic: Diagnostic, name: &str, diagnostics: &Diagnostics) -> Diagnostic {
-    let same = match name {
-        "int" | "int64" | "long" => "integer",
-        "str" | "text" => "string",
-        "float" | "double" | "decimal" => "number",
-        "bool" => "boolean",
-        "list" | "array" => "list of string",
-        "map" | "object" | "dict" => "map of string",
-        _ => return diagnostic.suggest(&diagnostics.spelling, name, Type::NAMES),
-    };
-    let mut diagnostic = diagnostic.help(format!("did you mean '{same}'?"));
-    diagnostic.suggestion = Some(same.to_owned());
-    diagnostic
+fn unknown_type(
+    diagnostic: Diagnostic,
+    issue: &DocumentIssue,
+    name: &str,
+    analysis: &Analysis<'_>,
+    diagnostics: &Diagnostics,
+) -> Diagnostic {
+    // The name is the part after 'list of'; the span is that of the whole type.
+    let written = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
+    let written = written.trim_matches(['"', '\'']);
+    match habits::type_name(written) {
+        Some(same) => diagnostic.replace(same),
+        None if written == name => diagnostic.suggest(&diagnostics.spelling, name, Type::NAMES),
+        None => {
+            let similar = diagnostics.spelling.correction(name, Type::NAMES);
+            let prefix = written.strip_suffix(name);
+            match similar.zip(prefix) {
+                Some((similar, prefix)) => diagnostic.replace(format!("{prefix}{similar}")),
+                None => diagnostic.help(TYPES_HELP),
+            }
+        }
+    }
 }
+
+/// The names of the types.
+const TYPES_HELP: &str =
+    "available: string, integer, number, boolean, duration, enum, list of T, map of T, optional T";

@@ -1,7 +1,10 @@
 //! A value of the wrong type for a key of the language.
 
+use std::ops::Range;
+
 use super::super::document::{DocumentIssueKind, RawStep, start_span};
-use super::super::yaml::Node;
+use super::super::habits;
+use super::super::yaml::{Node, NodeKind, ScalarStyle};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -24,29 +27,61 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             }
             DocumentIssueKind::InvalidEnumValue { what, found, choices } => {
                 let message = format!("'{found}' is not a valid value for {what}");
-                let choices = choices.iter().copied();
-                Diagnostic::new(&RULE, span, message).suggest(&diagnostics.spelling, found, choices)
+                let diagnostic = Diagnostic::new(&RULE, span, message);
+                let meant = Some(*what).filter(|what| *what == "on_failure");
+                match meant.and_then(|_| habits::on_failure(found)) {
+                    Some(meant) => diagnostic.replace(meant),
+                    None if *what == "on_failure" && found.starts_with("retry") => diagnostic.help(
+                        "a failed call is retried by itself: write 'retry', and 'on_failure' for what follows",
+                    ),
+                    None => {
+                        let choices = choices.iter().copied();
+                        diagnostic.suggest(&diagnostics.spelling, found, choices)
+                    }
+                }
             }
             DocumentIssueKind::InvalidDuration(message) => {
-                Diagnostic::new(&RULE, span, message.clone())
+                let text = analysis.source.text().get(span.clone()).unwrap_or_default();
+                let meant = habits::duration(text.trim_matches(['"', '\'']));
+                let diagnostic = Diagnostic::new(&RULE, span, message.clone());
+                match meant {
+                    Some(meant) if !message.contains("longer than 0s") => diagnostic.replace(meant),
+                    _ => diagnostic,
+                }
             }
             _ => continue,
         };
         diagnostics.push(diagnostic);
     }
     for step in &analysis.document.steps {
-        check_step(step, diagnostics);
+        check_step(analysis, step, diagnostics);
     }
 }
 
+/// Returns the span of the `|` or `>` before a block of text.
+fn block_header(analysis: &Analysis<'_>, node: &Node) -> Option<Range<usize>> {
+    let NodeKind::Scalar { style: ScalarStyle::Literal | ScalarStyle::Folded, .. } = &node.kind
+    else {
+        return None;
+    };
+    let before = analysis.source.text().get(..node.span.start)?;
+    let start = before.rfind(['|', '>'])?;
+    Some(start..start + 1)
+}
+
 /// Reports a `with` that is not a mapping and a `log` that is not a string.
-fn check_step(step: &RawStep<'_>, diagnostics: &mut Diagnostics) {
+fn check_step(analysis: &Analysis<'_>, step: &RawStep<'_>, diagnostics: &mut Diagnostics) {
     let wrong = |node: &Node, what: &str, wanted: &str| {
         let message = format!("{what} must be {wanted}, not {}", node.describe());
         Diagnostic::new(&RULE, start_span(node), message)
     };
     if let Some(with) = step.with.filter(|with| !is_map(with)) {
-        diagnostics.push(wrong(with, "with", "a mapping of parameters"));
+        let mut diagnostic = wrong(with, "with", "a mapping of parameters");
+        if let Some(header) = block_header(analysis, with) {
+            diagnostic.span = header;
+            diagnostic = diagnostic.help("remove this sign: the parameters are the keys below it");
+        }
+        diagnostics.push(diagnostic);
     }
     if let Some(log) = step.log.filter(|log| !is_text(log)) {
         diagnostics.push(wrong(log, "log", "a string"));

@@ -19,10 +19,15 @@ Over a map, 'each.key' and 'each.value' are the two parts of an item.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    for (_, issue) in analysis.template_issues() {
+    let mut reported = None;
+    for (site, issue) in analysis.template_issues() {
         let TemplateIssueKind::MisplacedEach { has_for_each } = issue.kind else {
             continue;
         };
+        // A 'for_each' that is missing is missing for all uses of 'each' in the step.
+        if !has_for_each && reported.replace(site.step) == Some(site.step) {
+            continue;
+        }
         let (message, help) = match has_for_each {
             true => (
                 "'each' has no value here: this belongs to the step as a whole",

@@ -14,6 +14,12 @@ Parameters without a default are required; they are given under 'with'.",
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in analysis.argument_issues() {
+        if let ArgumentIssueKind::MissingParameters { names, owner } = &issue.kind {
+            let message = format!("{owner} requires parameters, and the step gives none");
+            let help = format!("add 'with:' with {}", names.join(", "));
+            diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
+            continue;
+        }
         let ArgumentIssueKind::MissingParameter { name, ty, owner } = &issue.kind else {
             continue;
         };

@@ -2,19 +2,25 @@
 //! adds diagnostics. It calls no other rule: what two rules need belongs to the analysis.
 
 pub(crate) mod action_and_call;
+pub(crate) mod another_kind_of_file;
 pub(crate) mod backoff_order;
+pub(crate) mod beyond_limit;
 pub(crate) mod call_too_short;
 pub(crate) mod cannot_restore;
+pub(crate) mod conflicting_parameters;
 pub(crate) mod constant_condition;
 pub(crate) mod duplicate_item;
 pub(crate) mod duplicate_key;
 pub(crate) mod duplicate_step_id;
+pub(crate) mod duplicate_value;
 pub(crate) mod empty_selection;
 pub(crate) mod exactly_one_of;
 pub(crate) mod expression_type_mismatch;
+pub(crate) mod failing_default;
 pub(crate) mod forward_reference;
 pub(crate) mod function_call;
 pub(crate) mod hardcoded_secret;
+pub(crate) mod held_back;
 pub(crate) mod invalid_call;
 pub(crate) mod invalid_enum_value;
 pub(crate) mod invalid_for_each;
@@ -27,15 +33,21 @@ pub(crate) mod invalid_step_id;
 pub(crate) mod invalid_type;
 pub(crate) mod invalid_yaml;
 pub(crate) mod irreversible_change;
+pub(crate) mod keeps_too_many;
 pub(crate) mod literal_type_mismatch;
+pub(crate) mod misleading_character;
 pub(crate) mod misplaced_each;
+pub(crate) mod missing_colon;
+pub(crate) mod missing_dash;
 pub(crate) mod missing_else;
 pub(crate) mod missing_key;
 pub(crate) mod missing_parameter;
 pub(crate) mod name_mismatch;
 pub(crate) mod nested_call;
+pub(crate) mod no_change;
 pub(crate) mod not_printable;
 pub(crate) mod opposite_steps;
+pub(crate) mod other_target;
 pub(crate) mod out_of_range;
 pub(crate) mod possibly_null;
 pub(crate) mod possibly_undefined;
@@ -43,6 +55,8 @@ pub(crate) mod question_not_literal;
 pub(crate) mod refused_field;
 pub(crate) mod reserved_step_id;
 pub(crate) mod self_reference;
+pub(crate) mod stale_pods;
+pub(crate) mod template_form;
 pub(crate) mod template_limit;
 pub(crate) mod template_not_allowed;
 pub(crate) mod template_statement;
@@ -50,6 +64,7 @@ pub(crate) mod template_syntax;
 pub(crate) mod timeout_too_short;
 pub(crate) mod too_large;
 pub(crate) mod too_many_findings;
+pub(crate) mod undoes_more;
 pub(crate) mod unknown_action;
 pub(crate) mod unknown_filter;
 pub(crate) mod unknown_input;
@@ -63,11 +78,14 @@ pub(crate) mod unsupported_yaml;
 pub(crate) mod unused_input;
 pub(crate) mod unused_output;
 pub(crate) mod useless_at_once;
+pub(crate) mod useless_delay;
 pub(crate) mod useless_limit;
 pub(crate) mod useless_retry;
+pub(crate) mod waits_for_more;
 pub(crate) mod when_not_boolean;
 pub(crate) mod wrong_default;
 pub(crate) mod wrong_operand;
+pub(crate) mod zero_duration;
 
 use super::analysis::Analysis;
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
@@ -165,6 +183,23 @@ rules![
     question_not_literal,
     call_too_short,
     useless_limit,
+    duplicate_value,
+    zero_duration,
+    useless_delay,
+    failing_default,
+    waits_for_more,
+    no_change,
+    beyond_limit,
+    stale_pods,
+    undoes_more,
+    other_target,
+    keeps_too_many,
+    template_form,
+    another_kind_of_file,
+    misleading_character,
+    missing_dash,
+    missing_colon,
+    conflicting_parameters,
 ];
 
 /// Returns all rules, in the order of their codes.
@@ -206,6 +241,7 @@ pub(crate) fn run(
         check(analysis, diagnostics);
     }
     name_declarations(analysis, diagnostics);
+    held_back::hold_back(analysis, diagnostics);
     Ok(())
 }
 
@@ -225,7 +261,8 @@ fn name_declarations(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 
 /// Checks a text that has no YAML tree against the rules that need none.
 pub(crate) fn run_on_unreadable(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    let checks: [fn(&Analysis<'_>, &mut Diagnostics); 5] = [
+    let checks: [fn(&Analysis<'_>, &mut Diagnostics); 6] = [
+        another_kind_of_file::check_unreadable,
         invalid_yaml::check,
         too_large::check,
         duplicate_key::check,

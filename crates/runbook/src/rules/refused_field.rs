@@ -25,7 +25,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         }
         for (keys, value, span) in object.patched() {
             if let Some(why) = refusal_to_patch(kind, &keys, &value) {
+                // No field of a Secret is changed: the kind is the mistake, and it is one.
+                let is_secret = kind.is_secret();
+                let span = if is_secret { object.span("kind") } else { span };
                 diagnostics.push(Diagnostic::new(&RULE, span, why));
+                if is_secret {
+                    break;
+                }
             }
         }
     }

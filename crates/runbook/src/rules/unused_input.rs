@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::document::is_name;
+use super::super::habits;
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -26,6 +27,15 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if let TemplateIssueKind::UnknownInput(name) | TemplateIssueKind::UnknownName(name) =
             &issue.kind
         {
+            // The name of any input, where 'inputs' itself is misspelled.
+            let is_root = matches!(issue.kind, TemplateIssueKind::UnknownName(_));
+            let root = diagnostics.spelling.correction(name, ["inputs"]);
+            if is_root
+                && (root.is_some()
+                    || habits::name(name, "", &|_| false, &|_| true, false).is_some())
+            {
+                return;
+            }
             let names = analysis.symbols.inputs.names();
             used.extend(diagnostics.spelling.correction(name, names)); // used, but misspelled
             used.insert(name.clone());

@@ -1,5 +1,6 @@
 //! An `at_once` without `for_each`.
 
+use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -13,8 +14,13 @@ once.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    for step in analysis.document.steps.iter().filter(|step| step.for_each.is_none()) {
-        let Some(node) = step.at_once else { continue };
+    for (index, step) in analysis.document.steps.iter().enumerate() {
+        let Some(node) = step.at_once.filter(|_| step.for_each.is_none()) else { continue };
+        let sites = analysis.steps.get(index).map(|step| step.sites.as_slice()).unwrap_or_default();
+        let mut issues = sites.iter().flat_map(|site| &site.inferred.issues);
+        if issues.any(|issue| matches!(issue.kind, TemplateIssueKind::MisplacedEach { .. })) {
+            continue; // the missing 'for_each' is reported there
+        }
         let message = "'at_once' has no effect: the step has no 'for_each'";
         let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
         diagnostics.push(diagnostic.help("remove it, or add 'for_each'"));

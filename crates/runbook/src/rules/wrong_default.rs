@@ -1,6 +1,7 @@
 //! A default that does not match its declaration.
 
 use super::super::analysis::ArgumentIssueKind;
+use super::super::habits;
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -17,8 +18,16 @@ and be within its limits.",
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in &analysis.default_issues {
         let message = match &issue.kind {
-            ArgumentIssueKind::TypeMismatch { wanted, found, .. } => {
-                format!("the default must be {}, not {found}", wanted.with_article())
+            ArgumentIssueKind::TypeMismatch { wanted, found, advice, .. } => {
+                let message = format!("the default must be {}, not {found}", wanted.with_article());
+                let mut diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
+                diagnostic.help = advice.as_ref().map(|advice| advice.help.clone());
+                if found == "nothing" {
+                    let help = format!("write 'type: optional {wanted}', or remove the default");
+                    diagnostic.help = Some(help);
+                }
+                diagnostics.push(diagnostic);
+                continue;
             }
             ArgumentIssueKind::OutOfRange { limits, found, .. } => {
                 format!("the default must be {limits}, not {found}")
@@ -35,6 +44,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             }
             _ => continue,
         };
-        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message));
+        let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
+        let text = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
+        let is_duration = diagnostic.message.contains("must be a duration");
+        let meant = habits::duration(text.trim_matches(['"', '\''])).filter(|_| is_duration);
+        diagnostics.push(match meant {
+            Some(meant) => diagnostic.replace(meant),
+            None => diagnostic,
+        });
     }
 }

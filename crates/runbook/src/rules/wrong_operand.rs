@@ -49,15 +49,24 @@ fn describe(kind: &TemplateIssueKind) -> Option<(String, Option<&'static str>)> 
             format!("{} has no items", ty.with_article()),
             Some("only lists, maps and records have items"),
         ),
-        TemplateIssueKind::Subscript { wanted, found } => {
-            (format!("the subscript must be {wanted}, not {}", found.with_article()), None)
+        TemplateIssueKind::Subscript { of, wanted, found } => {
+            let (of, found) = (of.with_article(), found.with_article());
+            (format!("the subscript of {of} must be {wanted}, not {found}"), None)
         }
+        TemplateIssueKind::UnquotedWord(word) => (
+            format!("'{word}' is a word, and is read as the name of a step"),
+            Some("put the word in quotes"),
+        ),
         TemplateIssueKind::NotCondition(ty) => (
             format!("a condition must be a boolean, not {}", ty.with_article()),
             Some("compare explicitly, such as x > 0, x != '' or x | length > 0"),
         ),
         _ => return None,
     })
+}
+
+fn is_list(ty: &Type) -> bool {
+    matches!(ty.non_null(), Type::List(..))
 }
 
 fn describe_operator(
@@ -74,7 +83,17 @@ fn describe_operator(
         ("~", ..) if *left == Type::Boolean || *right == Type::Boolean => {
             Some("use '| string' to convert a boolean to a string")
         }
+        ("and", ..) => Some("compare explicitly, such as x > 0, x != '' or x | length > 0"),
+        ("or", ..) => Some(
+            "'or' joins conditions, such as x > 0 or y > 0; instead of a missing value: x | default(y)",
+        ),
+        ("+", true, _) | ("+", _, true) if numeric => {
+            Some("use '| int' to convert a string to an integer, or '~' to join strings")
+        }
         ("+", true, _) | ("+", _, true) => Some("use '~' to join strings"),
+        _ if is_list(left) != is_list(right) && numeric => {
+            Some("use '| length' for the number of items")
+        }
         ("==" | "!=", text, other) if text != other && numeric => {
             Some("the two are never equal: use '| int' or '| string' on one of them")
         }

@@ -1,0 +1,71 @@
+//! The literal parts of a text with templates: what can be said of the text before the templates have a value.
+
+use std::ops::Range;
+
+use super::super::template::{self, Template};
+use super::super::types::{Syntax, Type};
+use super::super::yaml::SourceMap;
+use super::{Analysis, TemplateSite};
+use crate::duration::Duration;
+
+/// Why a text with templates has not the format of its parameter, whatever the values of its templates are.
+#[derive(Debug)]
+pub(crate) struct ImpossibleText {
+    /// The span in the file: the part that is wrong, or the text.
+    pub(crate) span: Range<usize>,
+    /// The character that no such string has, if it is one.
+    pub(crate) character: Option<char>,
+    /// The format: "a namespace: at most 63 …".
+    pub(crate) form: String,
+}
+
+/// The description of a duration.
+const DURATION: &str = "a duration, such as 250ms, 5s, 10m or 1h30m";
+
+impl<'t> Analysis<'t> {
+    /// Returns why the text of a site cannot have the format that its parameter wants.
+    pub(crate) fn impossible_text(&self, site: &TemplateSite<'t>) -> Option<ImpossibleText> {
+        if !site.is_text || !site.inferred.issues.is_empty() {
+            return None;
+        }
+        let template = template::parse(site.node.text()?).ok()?;
+        let map = SourceMap::new(self.source.text(), site.node);
+        match site.wanted.non_null() {
+            Type::Duration => {
+                let is_duration = template.filled("1").parse::<Duration>().is_ok();
+                let of_numbers = site.inferred.parts.iter().all(Type::is_numeric);
+                (of_numbers && !is_duration).then(|| ImpossibleText {
+                    span: site.node.span.clone(),
+                    character: None,
+                    form: DURATION.to_owned(),
+                })
+            }
+            Type::String(text) => impossible(text.syntax?, &template, &map, site),
+            _ => None,
+        }
+    }
+}
+
+fn impossible(
+    syntax: Syntax,
+    template: &Template<'_>,
+    map: &SourceMap,
+    site: &TemplateSite<'_>,
+) -> Option<ImpossibleText> {
+    for part in template.literal_parts() {
+        let text = template.text().get(part.clone()).unwrap_or_default();
+        let Some((at, character)) = syntax.foreign_character(text) else { continue };
+        let start = part.start + at;
+        return Some(ImpossibleText {
+            span: map.range(start..start + character.len_utf8()),
+            character: Some(character),
+            form: syntax.sentence(),
+        });
+    }
+    let filler = syntax.filler()?;
+    (!syntax.matches(&template.filled(filler))).then(|| ImpossibleText {
+        span: site.node.span.clone(),
+        character: None,
+        form: syntax.sentence(),
+    })
+}
