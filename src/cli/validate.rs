@@ -21,7 +21,9 @@ pub(super) fn run(arguments: &ValidateArgs, global: &Global) -> Result<Exit, Cli
         Ok(Outcome::Valid) => Ok(Exit::Success),
         Ok(Outcome::Invalid) => Ok(Exit::Failed),
         Ok(Outcome::Unreadable) => Ok(Exit::Usage),
-        Err(error @ ValidateError::NothingToCheck) => Err(CliError::Usage(error.to_string())),
+        Err(error @ (ValidateError::NothingToCheck | ValidateError::StandardInput(_))) => {
+            Err(CliError::Usage(error.to_string()))
+        }
         Err(ValidateError::Io(error)) => Err(CliError::Io(error)),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use runbook::{
-    ActionRegistry, BuiltInLibrary,
+    ActionRegistry, BuiltInLibrary, language_server,
     validator::{Format, Streams, ValidateArgs},
 };
 
@@ -28,12 +28,19 @@ struct Arguments {
     /// Action registry to check against, as in schema/actions.json [default: the registry of this version]
     #[arg(long, value_name = "FILE")]
     actions: Option<PathBuf>,
+    /// Serve an editor on standard input and output, in the Language Server Protocol
+    #[arg(long, conflicts_with_all = ["paths", "format", "deny_warnings", "fix", "diff", "watch"])]
+    lsp: bool,
+    /// The option that editors add for a server on standard input and output, which is the only way
+    #[arg(long, hide = true, requires = "lsp")]
+    stdio: bool,
 }
 
 fn main() -> ExitCode {
     // There is no --output here for the default to depend on.
     let command = Arguments::command()
-        .mut_arg("format", |format| format.help("How diagnostics are written [default: human]"));
+        .mut_arg("format", |format| format.help("How diagnostics are written [default: human]"))
+        .mut_arg("paths", |paths| paths.required(false).required_unless_present("lsp"));
     let arguments =
         Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let registry = match registry(arguments.actions.as_deref()) {
@@ -43,6 +50,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if arguments.lsp {
+        return serve_editor(&registry);
+    }
     let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr());
     let streams = Streams { stdout: &mut stdout, stderr: &mut stderr, color };
@@ -51,6 +61,19 @@ fn main() -> ExitCode {
         Err(error) => {
             report(&error.to_string());
             ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Serves an editor. It fails when the editor has gone without a word.
+fn serve_editor(registry: &ActionRegistry) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match language_server::serve(io::stdin(), &mut stdout, registry, &BuiltInLibrary) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report(&error.to_string());
+            ExitCode::FAILURE
         }
     }
 }

@@ -75,11 +75,19 @@ fn is_runbook(path: &Path) -> bool {
     path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
 }
 
+/// Returns the runbooks that are directly in a directory.
+pub(crate) fn runbooks_in(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    // The directory of a bare file name is the one of the process.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let entries = dir.read_dir().into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| is_runbook(path))
+}
+
 fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-fn is_standard_input(path: &Path) -> bool {
+pub(super) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == OsStr::new("-")
 }
 
@@ -120,13 +128,13 @@ pub(super) fn check(
 }
 
 /// The runbooks that a file can call: those in its directory, and then others.
-struct Callable<'l> {
+pub(crate) struct Callable<'l> {
     dir: Option<PathBuf>,
     others: &'l dyn Library,
 }
 
 impl<'l> Callable<'l> {
-    fn by(source: &Source, others: &'l dyn Library) -> Self {
+    pub(crate) fn by(source: &Source, others: &'l dyn Library) -> Self {
         Self { dir: Path::new(source.name()).parent().map(Path::to_owned), others }
     }
 }
@@ -148,10 +156,8 @@ impl Library for Callable<'_> {
             Err(MissingRunbook::Unknown(names)) => names,
             found => return found,
         };
-        let entries = dir.read_dir().into_iter().flatten().flatten();
         let stem = |path: PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
-        let siblings = entries.map(|entry| entry.path()).filter(|path| is_runbook(path));
-        names.extend(siblings.filter_map(stem));
+        names.extend(runbooks_in(dir).filter_map(stem));
         names.sort();
         names.dedup();
         Err(MissingRunbook::Unknown(names))
@@ -173,13 +179,24 @@ fn check_one(
     registry: &ActionRegistry,
     others: &dyn Library,
 ) -> Result<CheckedFile, ReadError> {
-    let (name, bytes) = if is_standard_input(path) {
-        ("<stdin>".to_owned(), read(io::stdin().lock()))
-    } else {
-        (path.display().to_string(), File::open(path).and_then(read))
-    };
+    let (name, bytes) = read_path(path);
     let bytes = bytes.map_err(|error| ReadError::new(Path::new(&name), error))?;
     Ok(check_bytes(name, bytes, registry, others))
+}
+
+/// Reads a file that is a text of a size that is checked.
+pub(super) fn read_source(path: &Path) -> Option<Source> {
+    let (name, bytes) = read_path(path);
+    let bytes = bytes.ok().filter(|bytes| bytes.len() <= MAX_BYTES)?;
+    Source::from_bytes(name, bytes).ok()
+}
+
+/// Returns the name of a file for messages, and its bytes.
+fn read_path(path: &Path) -> (String, io::Result<Vec<u8>>) {
+    if is_standard_input(path) {
+        return ("<stdin>".to_owned(), read(io::stdin().lock()));
+    }
+    (path.display().to_string(), File::open(path).and_then(read))
 }
 
 /// Reads one byte more than the limit at most, so that an endless device is a file that is too large.
