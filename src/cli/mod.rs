@@ -11,6 +11,7 @@ mod inputs;
 mod limits;
 mod listen;
 mod live_text;
+mod lsp;
 mod man;
 mod next_steps;
 mod options;
@@ -111,6 +112,8 @@ enum Output {
 enum Command {
     /// Check runbooks without running them
     Validate(runbook::validator::ValidateArgs),
+    /// Serve an editor: diagnostics, completion and explanations while a runbook is written
+    Lsp(lsp::LspArgs),
     /// Show what a run would do, without changing anything
     Plan(plan::PlanArgs),
     /// Run a runbook
@@ -203,6 +206,7 @@ impl Cli {
         let global = &self.global;
         let result = match self.command {
             Command::Validate(command) => validate::run(&command, global),
+            Command::Lsp(_) => lsp::run(global),
             Command::Plan(command) => command.run(global).await,
             Command::Run(command) => command.run(global).await,
             Command::Serve(command) => command.run(global).await,

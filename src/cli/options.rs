@@ -30,6 +30,7 @@ const SHARED_OPTIONS: [SharedOption; 5] = [
         long: "runbooks",
         used_by: &[
             "validate",
+            "lsp",
             "plan",
             "run",
             "serve",

@@ -12,12 +12,15 @@ import sys
 
 REFUSED = """
 action_and_call
+another_kind_of_file
+another_kind_of_workflow
 declared_output
 each_of_another_type
 empty
 empty_selection
 exactly_one_of
 expression_type_mismatch
+habits
 invalid_enum_value
 invalid_for_each
 invalid_format
@@ -29,12 +32,15 @@ invalid_type
 limits
 limits_of_another_type
 literal_type_mismatch
+misleading_character
+missing_colon
 missing_key
 missing_parameter
 missing_steps
 out_of_range
 questions
 reserved_step_id
+runbook_under_a_key
 steps_not_a_list
 template_not_allowed
 template_syntax
