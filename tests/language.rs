@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use runbook::{
-    ActionKind, ActionRegistry, ActionSignature, CheckResult, Duration, EvaluationScope,
+    ActionKind, ActionRegistry, ActionSignature, CheckResult, Duration, EvaluationScope, Fix,
     Reversibility, Severity, Source, check, check_in, render, rules,
 };
 use schemars::{JsonSchema, schema_for};
@@ -409,17 +409,31 @@ fn report(source: &Source, diagnostics: &[runbook::Diagnostic]) -> String {
     format!("{short}\n{}", render::human(source, diagnostics, false))
 }
 
+/// Returns the actions of the program.
+fn real_registry() -> ActionRegistry {
+    ActionRegistry::from_json(include_str!("../schema/actions.json")).unwrap()
+}
+
 /// Each runbook of `tests/fixtures/invalid` has exactly the diagnostics of its `.out` file.
 /// `UPDATE_FIXTURES=1` regenerates the file.
 #[test]
 fn invalid_runbooks_are_reported_exactly() {
-    let registry = registry();
+    are_reported_exactly("invalid", &registry());
+}
+
+/// The same for mistakes that are mistakes because of what the actions of the program are.
+#[test]
+fn mistakes_about_actions_are_reported_exactly() {
+    are_reported_exactly("mistakes", &real_registry());
+}
+
+fn are_reported_exactly(dir: &str, registry: &ActionRegistry) {
     let update = std::env::var_os("UPDATE_FIXTURES").is_some();
     let mut wrong = Vec::new();
-    for path in fixtures("invalid") {
+    for path in fixtures(dir) {
         let got = match source(&path) {
             Ok(source) => {
-                let CheckResult { diagnostics, .. } = check_in(&source, &registry, &called());
+                let CheckResult { diagnostics, .. } = check_in(&source, registry, &called());
                 assert!(!diagnostics.is_empty(), "no diagnostic in {}", path.display());
                 report(&source, &diagnostics)
             }
@@ -433,6 +447,116 @@ fn invalid_runbooks_are_reported_exactly() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Each runbook of `tests/fixtures/flow` has exactly the diagnostics of its `.out` file with the actions that there are:
+/// they are about the relations of steps.
+#[test]
+fn relations_of_steps_are_reported_exactly() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/actions.json");
+    let registry = ActionRegistry::from_json(&fs::read_to_string(path).unwrap()).unwrap();
+    let update = std::env::var_os("UPDATE_FIXTURES").is_some();
+    for path in fixtures("flow") {
+        let source = source(&path).unwrap();
+        let diagnostics = check(&source, &registry).diagnostics;
+        let is_legitimate = source.name().starts_with("legitimate");
+        assert_eq!(
+            diagnostics.is_empty(),
+            is_legitimate,
+            "{}",
+            render::short(&source, &diagnostics)
+        );
+        let (got, expected) = (report(&source, &diagnostics), path.with_extension("out"));
+        if update {
+            fs::write(&expected, &got).unwrap();
+        } else {
+            assert_eq!(
+                fs::read_to_string(&expected).unwrap_or_default(),
+                got,
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+/// The suggestions of fixtures with a second mistake in the same place, which is checked once the name is known.
+const UNCOVERING: &[(&str, &str)] = &[
+    ("call_of_another_type.yaml:14:", "node"),
+    ("habits.yaml:11:", "action"),
+    ("habits.yaml:19:", "10m"),
+    ("habits.yaml:31:", "true"),
+    ("habits.yaml:42:", "desired"),
+    ("habits.yaml:44:", "patch_object"),
+    ("habits.yaml:56:", "sleep"),
+    ("invalid_type.yaml:13:", "1m30s"),
+    ("invalid_yaml_quote.yaml:4:", "\"sleep\""),
+    ("invalid_yaml_tab.yaml:3:", "  "),
+    ("missing_key.yaml:9:", "when"),
+    ("questions.yaml:18:", "minimum"),
+    ("template_form.yaml:10:20:", "\"{{ inputs.x }}\""),
+    ("template_form.yaml:33:20:", "\"{{ inputs.x }}\""),
+    ("unknown_input.yaml:7:", "cluster"),
+    ("invalid_input.yaml:5:", "string"),
+    ("unknown_action.yaml:4:", "find_nodegroup"),
+    ("unknown_runbook.yaml:4:", "close-node"),
+];
+
+/// A suggestion is what `validate --fix` and the editors write: the text with it has one diagnostic less, and no other.
+#[test]
+fn each_suggestion_removes_its_diagnostic_and_adds_none() {
+    let (registry, called) = (registry(), called());
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for path in fixtures("invalid") {
+        let Ok(source) = source(&path) else { continue };
+        let before = check_in(&source, &registry, &called).diagnostics;
+        for diagnostic in &before {
+            let Some(fix) = Fix::of(&source, diagnostic) else { continue };
+            count += 1;
+            let after = check_in(&fix.apply(&source), &registry, &called).diagnostics;
+            // What has no use is reported when the last error is gone.
+            let is_listed = |one: &&runbook::Diagnostic| !["RB042", "RB053"].contains(&one.code);
+            let codes = |diagnostics: &[runbook::Diagnostic]| {
+                let listed = diagnostics.iter().filter(is_listed);
+                let mut codes: Vec<&str> = listed.map(|one| one.code).collect();
+                codes.sort_unstable();
+                codes
+            };
+            let mut expected = codes(&before);
+            expected.remove(expected.iter().position(|code| *code == fix.code).unwrap());
+            let short = render::short(&source, std::slice::from_ref(diagnostic));
+            let is_uncovering = UNCOVERING
+                .iter()
+                .any(|(place, text)| short.starts_with(place) && fix.replacement == *text);
+            if (codes(&after) == expected) == is_uncovering {
+                let after = render::short(&fix.apply(&source), &after);
+                wrong.push(format!("{short}with '{}' it has\n{after}", fix.replacement));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count > 50, "{count}");
+}
+
+/// `validate --fix` makes nothing worse, and a second time there is nothing left for it.
+#[test]
+fn fixing_a_runbook_adds_no_diagnostic() {
+    let (registry, called) = (registry(), called());
+    let mut count = 0;
+    for path in fixtures("invalid") {
+        let Ok(source) = source(&path) else { continue };
+        let diagnostics = |source: &Source| check_in(source, &registry, &called).diagnostics;
+        let mut before: Vec<&str> = diagnostics(&source).iter().map(|one| one.code).collect();
+        let fixed = runbook::fix(&source, &registry, &called);
+        count += fixed.fixes.len();
+        for one in diagnostics(&fixed.source) {
+            let old = before.iter().position(|code| *code == one.code);
+            before.swap_remove(old.unwrap_or_else(|| panic!("{one:?} in {}", path.display())));
+        }
+        assert!(runbook::fix(&fixed.source, &registry, &called).fixes.is_empty());
+    }
+    assert!(count > 40, "{count}");
 }
 
 #[test]
@@ -449,7 +573,7 @@ fn valid_runbooks_have_no_diagnostics() {
 #[test]
 fn every_rule_has_a_fixture() {
     let mut seen = String::new();
-    for path in fixtures("invalid") {
+    for path in ["invalid", "mistakes", "flow"].into_iter().flat_map(fixtures) {
         seen += &fs::read_to_string(path.with_extension("out")).unwrap_or_default();
     }
     let unseen: Vec<&str> = rules()
@@ -707,6 +831,66 @@ fn mutate(text: &mut Vec<char>, random: &mut Xorshift, fragments: &[&str]) {
             text.splice(to..to, copy);
         }
     }
+}
+
+/// Returns the text with one mistake in each place where a person makes one: a letter of a word, a quote, a bracket, a
+/// colon or a comma is missing, a dash is missing, a line is missing, or is indented by one space more or less.
+fn with_one_mistake(text: &str) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    let without = |from: usize, to: usize| format!("{}{}", &text[..from], &text[to..]);
+    let mut word = None;
+    for (at, character) in text.char_indices() {
+        if character.is_ascii_lowercase() || character == '_' {
+            word.get_or_insert(at);
+            continue;
+        }
+        if let Some(from) = word.take().filter(|from| at - from > 2) {
+            let middle = usize::midpoint(from, at);
+            mistakes.push(without(middle, middle + 1));
+        }
+        if "\"'{}[]():,|".contains(character) {
+            mistakes.push(without(at, at + 1));
+        }
+    }
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start().len();
+        mistakes.push(without(start, start + line.len()));
+        mistakes.push(format!("{} {}", &text[..start], &text[start..]));
+        if indent > 0 {
+            mistakes.push(without(start, start + 1));
+        }
+        if line[indent..].starts_with("- ") {
+            let dash = start + indent;
+            mistakes.push(format!("{} {}", &text[..dash], &text[dash + 1..]));
+        }
+        start += line.len();
+    }
+    mistakes
+}
+
+/// A mistake has one diagnostic: what follows from the mistake is held back.
+#[test]
+fn one_mistake_has_one_error() {
+    /// Mistakes that are several by their nature, in percent: a line that several others need, such as the declaration
+    /// of a field that is used with different filters.
+    const MAX_SEVERAL: usize = 2;
+    let registry = registry();
+    let (mut all, mut several) = (0, Vec::new());
+    for path in fixtures("valid") {
+        for text in with_one_mistake(&fs::read_to_string(&path).unwrap()) {
+            let source = Source::new(path.file_name().unwrap().to_string_lossy(), text);
+            let diagnostics = check_in(&source, &registry, &called()).diagnostics;
+            let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+            all += 1;
+            if errors > 1 {
+                several.push(render::short(&source, &diagnostics));
+            }
+        }
+    }
+    assert!(all > 1_000, "{all}");
+    let share = several.len() * 100 / all;
+    assert!(share <= MAX_SEVERAL, "{} of {all}:\n{}", several.len(), several.join("\n"));
 }
 
 /// The span of an unknown name is exactly the written text, at every position in an expression and

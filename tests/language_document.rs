@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use rafay_relay_sop::actions;
 use runbook::{
     ActionKind, ActionRegistry, ActionSignature, EvaluationScope, Reversibility, Severity, Source,
-    check, check_in, render,
+    check, check_in, render, types::Syntax,
 };
 use serde_json::{Map, Value, json};
 
@@ -179,5 +179,15 @@ fn the_document_names_every_key_of_the_schema() {
             let named = [format!("`{key}`"), format!("`retry.{key}`")];
             assert!(named.iter().any(|name| document.contains(name)), "{key} is not documented");
         }
+    }
+}
+
+#[test]
+fn the_document_lists_every_kind_of_string() {
+    let document = document();
+    for name in Syntax::names() {
+        let example = Syntax::from_name(name).map(Syntax::example).unwrap_or_default();
+        let row = format!("| `{name}` | `{example}` |");
+        assert!(document.contains(&row), "{row}");
     }
 }
