@@ -197,12 +197,13 @@ async fn a_choice_of_steps_that_cannot_work_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_runbook_that_would_fail_later_is_refused_before_the_run_is_resumed() {
     let cluster = TestCluster::new().await;
-    let id = stopped_run(&cluster).await;
-    let fails =
-        "duration: \"{{ inputs.scale_factor // (inputs.scale_factor - inputs.scale_factor) }}s\"";
+    let run = cluster.run_with(&stopping(), json!({"scale_factor": 3})).await;
+    let id = run.expect_state(RunState::Failed).run.id().clone();
+    // With the default of the input it would be one.
+    let fails = "duration: \"{{ inputs.scale_factor // (3 - inputs.scale_factor) }}s\"";
     let text = stopping().replace("duration: 1s", fails);
     let (error, _) = refusal(&cluster, &id, changed(&text)).await;
-    let expected = "rest: duration: `{{ inputs.scale_factor // (inputs.scale_factor - inputs.scale_factor) }}s`: ";
+    let expected = "rest: duration: `{{ inputs.scale_factor // (3 - inputs.scale_factor) }}s`: ";
     assert!(error.starts_with(expected), "{error}");
     let run = Run::read(&*cluster.store, &id).await.unwrap();
     assert_eq!(run.state(false), RunState::Failed, "nothing was written");

@@ -188,7 +188,7 @@ async fn inputs_that_a_called_runbook_does_not_allow_are_found_before_the_run() 
     let cluster = TestCluster::new().await;
     let text = "\
 name: outer
-inputs: {name: {type: string, default: Not A Name}}
+inputs: {name: {type: string}}
 steps:
 - {id: restart, call: restart, with: {deployment: \"{{ inputs.name }}\"}}
 ---
@@ -197,7 +197,8 @@ inputs: {deployment: {type: string, syntax: kubernetes-name}}
 steps:
 - {id: it, action: rollout_restart, with: {namespace: rafay-core, deployment: \"{{ inputs.deployment }}\"}}
 ";
-    let Err(refused) = cluster.accept(text, json!({})).await else { panic!("it is accepted") };
+    let inputs = json!({"name": "Not A Name"});
+    let Err(refused) = cluster.accept(text, inputs).await else { panic!("it is accepted") };
     assert!(refused.to_string().contains("deployment"), "{refused}");
 }
 

@@ -255,7 +255,7 @@ fn an_input_file_that_is_not_valid_is_refused_with_the_place() {
         ("text:\n", 3, "invalid input 'text'"),
         ("text: a\ntext: b\n", 2, "line 2, column 1: duplicate key 'text'"),
         ("text: &a b\n", 2, "line 1, column 7: anchors and aliases are not supported"),
-        ("text: [\n", 2, "line 1, column 7: invalid YAML: unclosed bracket"),
+        ("text: [\n", 2, "line 1, column 7: invalid YAML: this '[' is not closed"),
         ("- a\n", 2, "not a mapping of inputs"),
         (
             &format!("text: {}{}", "[".repeat(40), "]".repeat(40)),

@@ -99,6 +99,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("make ", "it needs a cluster; tests/makefile/run checks what it calls"),
     ("check-jsonschema ", "tests/editor/run runs it"),
     ("rafay-relay-sop serve", "it does not end; tests/service.rs runs it"),
+    ("rafay-relay-sop validate --watch", "it does not end; tests/validate.rs runs it"),
     ("curl ", "it needs the service; tests/service.rs makes the same requests"),
     (
         "rafay-relay-sop-validate ",

@@ -233,11 +233,12 @@ async fn a_parameter_that_can_be_evaluated_early_does_not_fail_after_a_change() 
     let cluster = TestCluster::new().await;
     let with_step = |with: &str| format!("{SCALE_UP}  - {{id: last, name: The last, {with}}}\n");
     // The inputs alone decide.
-    let negative = "action: scale_deployment, with: {namespace: n, deployment: d, replicas: '{{ inputs.scale_factor - 9 }}'}";
-    let refused = cluster.accept(&with_step(negative), json!({})).await.err().unwrap();
+    let negative = "action: scale_deployment, with: {namespace: n, deployment: d, replicas: '{{ 2 - inputs.scale_factor }}'}";
+    let three = json!({"scale_factor": 3});
+    let refused = cluster.accept(&with_step(negative), three).await.err().unwrap();
     let StartError::PreviewFailed { step, failure } = &refused else { panic!("{refused}") };
     assert_eq!(step, "The last");
-    assert!(failure.message.contains("replicas: `{{ inputs.scale_factor - 9 }}`"), "{refused}");
+    assert!(failure.message.contains("replicas: `{{ 2 - inputs.scale_factor }}`"), "{refused}");
     // What the first steps have read decides.
     let absent = "action: assert, with: {that: \"{{ [config.region][inputs.scale_factor] == 'a' }}\", message: m}";
     let ended = cluster.run(&with_step(absent)).await.expect_state(RunState::RolledBack);

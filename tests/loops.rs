@@ -196,7 +196,7 @@ async fn items_are_decided_again_where_none_has_changed_anything() {
 - id: pods
   for_each: \"{{ relay.nodes }}\"
   action: list_pods
-  with: {namespace: \"{{ each }}\", deployment: none}
+  with: {namespace: rafay-core, deployment: \"none-{{ each }}\"}
 ";
     let failed = cluster.run(&runbook(steps)).await.expect_state(RunState::Failed);
     let resumed = cluster.resume(failed.run.id(), ResumeMode::Continue).await;

@@ -7,6 +7,7 @@ mod architecture;
 mod calls;
 mod cluster_lock;
 mod command_line;
+mod corpus;
 mod crash;
 mod documents;
 mod engine;

@@ -545,7 +545,7 @@ steps:
   - {id: restart, action: rollout_restart, with: {namespace: rafay-core, deployment: rafay-sentry}}
   - id: protect
     action: set_protection
-    with: {nodegroup: {region: us-west-2, cluster: rafay-cluster, name: relay-services-1a2b3c}, instances: [i-1], protected: true}
+    with: {nodegroup: {region: us-west-2, cluster: rafay-cluster, name: relay-services-1a2b3c}, instances: [i-0123456789abcdef0], protected: true}
 ";
     let error = cluster.accept(text, json!({})).await.err().unwrap();
     let message = error.to_string();

@@ -1,7 +1,7 @@
 //! `validate`, `explain`, `schema` and the service's `/validate`, as their users meet them.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -14,14 +14,14 @@ use runbook::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use test_support::{ProgramOutput, Serve, program};
+use test_support::{ProgramOutput, Serve, program, signal};
 
 const GOOD: &str = "name: good\nsteps:\n  - {id: rest, action: sleep, with: {duration: 5s}}\n";
 /// A note, a warning and an error, in this order.
 const BAD: &str = "\
 name: bad
 inputs:
-  unused: {type: integer, default: 1}
+  token: {type: integer, default: 1}
 defaults: {on_failure: rollback}
 steps:
   - {id: restart, action: rollout_restart, with: {namespace: a, deployment: b}}
@@ -227,6 +227,79 @@ fn every_rule_explains_itself() {
     assert!(unknown.contains("did you mean 'unknown_action'?"), "{unknown}");
     let json = explain(&["RB012", "--output", "json"]).expect_exit_code(0).stdout;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["severity"], "error");
+}
+
+/// A mistake with a suggestion, lines that end as on Windows, and a mistake without a suggestion.
+const FIXABLE: &str = "name: fixable\r\nsteps:\r\n  - {id: rest, action: sleep, with: {durtion: 5s}} # é\r\n\
+                       \x20 - {id: more, action: dream}\r\n";
+
+#[test]
+fn fix_writes_what_is_suggested_and_nothing_else() {
+    let dir = dir_with(&[("fixable.yaml", FIXABLE.as_bytes()), ("good.yaml", GOOD.as_bytes())]);
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+
+    let diff = validate(dir.path(), &["--diff", "."]).expect_exit_code(1).stdout;
+    assert!(diff.starts_with("--- a/fixable.yaml\n+++ b/fixable.yaml\n@@ "), "{diff}");
+    let changed: Vec<&str> =
+        diff.lines().skip(2).filter(|line| line.starts_with(['-', '+'])).collect();
+    assert_eq!(changed.len(), 2, "{diff}");
+    assert_eq!(read("fixable.yaml"), FIXABLE, "a diff writes nothing");
+
+    let fixed = validate(dir.path(), &["--fix", "--format", "short", "."]).expect_exit_code(1);
+    let lines: Vec<&str> = fixed.stdout.lines().collect();
+    assert_eq!(lines[0], "./fixable.yaml:3:38: durtion -> duration");
+    assert!(lines[1].starts_with("./fixable.yaml:4:24: error[RB012]: "), "{}", fixed.stdout);
+    assert_eq!(lines.len(), 2, "{}", fixed.stdout);
+    assert!(fixed.stderr.starts_with("1 suggestion applied\n2 runbooks checked: 1 error"));
+    assert_eq!(read("fixable.yaml"), FIXABLE.replace("durtion", "duration"));
+    assert_eq!(read("good.yaml"), GOOD);
+    assert_eq!(dir.path().read_dir().unwrap().count(), 2, "no file is left behind");
+
+    // A document for programs stays one document.
+    let again = dir_with(&[("fixable.yaml", FIXABLE.as_bytes())]);
+    let json = validate(again.path(), &["--fix", "--format", "json", "."]).expect_exit_code(1);
+    assert_eq!(serde_json::from_str::<Value>(&json.stdout).unwrap()["errors"], 1);
+    assert!(json.stderr.contains("durtion -> duration"), "{}", json.stderr);
+
+    for option in ["--fix", "--diff", "--watch"] {
+        let ended = validate(dir.path(), &[option, "-"]).expect_exit_code(2);
+        assert!(ended.stderr.contains(&format!("{option} needs files")), "{}", ended.stderr);
+    }
+}
+
+/// A person who has seen enough has not met a failure.
+#[test]
+fn watch_checks_again_on_each_change_and_ends_with_success_at_ctrl_c() {
+    let dir = dir_with(&[("good.yaml", GOOD.as_bytes())]);
+    let mut command = program();
+    command.current_dir(dir.path()).args(["validate", "--watch", "--format", "short", "."]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut summaries = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut summary = || summaries.next().unwrap().unwrap();
+    assert!(summary().starts_with("1 runbook checked: 0 errors"));
+    std::fs::write(dir.path().join("bad.yaml"), BAD).unwrap();
+    assert!(summary().starts_with("2 runbooks checked: 1 error"));
+    // As an editor saves: another file takes the place of the old one.
+    std::fs::write(dir.path().join(".new"), BAD.replace("slep", "sleep")).unwrap();
+    std::fs::rename(dir.path().join(".new"), dir.path().join("bad.yaml")).unwrap();
+    assert!(summary().starts_with("2 runbooks checked: 0 errors"));
+    signal(child.id(), "INT");
+    let ended = ProgramOutput::from(child.wait_with_output().unwrap()).expect_exit_code(0);
+    assert!(ended.stdout.contains("./bad.yaml:7:24: error[RB012]"), "{}", ended.stdout);
+}
+
+/// tests/editor/run uses the server as editors do.
+#[test]
+fn the_language_server_answers_and_ends_as_it_is_told() {
+    let message = |json: &str| format!("Content-Length: {}\r\n\r\n{json}", json.len());
+    let start =
+        message(r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}"#);
+    let stop = message(r#"{"jsonrpc":"2.0","id":2,"method":"shutdown"}"#);
+    let exit = message(r#"{"jsonrpc":"2.0","method":"exit"}"#);
+    let all = [start.as_str(), &stop, &exit].concat();
+    let ended = with_input(program().args(["lsp", "--stdio"]), all.as_bytes()).expect_exit_code(0);
+    assert!(ended.stdout.contains(r#""positionEncoding":"utf-16""#), "{}", ended.stdout);
+    with_input(program().arg("lsp"), start.as_bytes()).expect_exit_code(1);
 }
 
 /// Every command in the documents and hooks exists, with its flags.
