@@ -38,7 +38,7 @@ pub(crate) use text_parts::ImpossibleText;
 
 use super::callables::{CallProblem, Callables};
 use super::document::{Document, OnFailure};
-use super::registry::ActionRegistry;
+use super::registry::{ActionKind, ActionRegistry, ActionSignature};
 use super::source::Source;
 use super::template::{self, Narrowing, Presence, StepOutput, SymbolTable, Template};
 use super::types::{Field, RecordType};
@@ -242,6 +242,17 @@ impl<'t> Analysis<'t> {
             && !self.document.issues.iter().any(unknown)
             && !self.argument_issues().any(incomplete)
             && !self.template_issues().any(|(_, issue)| unread(issue))
+    }
+
+    /// Returns the steps that change something: the action, the parameters, and what is known of the target.
+    pub(crate) fn changes(
+        &self,
+    ) -> impl Iterator<Item = (&'t ActionSignature, &'t Node, &flow::StepFlow)> {
+        let steps = self.document.steps.iter().zip(&self.steps).zip(&self.flow.steps);
+        steps.filter_map(|((raw, step), facts)| {
+            let action = step.signature.filter(|action| action.kind == ActionKind::Change)?;
+            Some((action, raw.with?, facts))
+        })
     }
 
     /// Returns the calls of runbooks that cannot be called, with the reason.

@@ -138,6 +138,19 @@ impl Diagnostic {
     }
 }
 
+/// Returns those of several places, which are in the order of their starts, that a span is within.
+pub(crate) fn enclosing<'p, T>(
+    places: &'p [T],
+    range: impl Fn(&T) -> &Range<usize>,
+    span: &Range<usize>,
+) -> impl Iterator<Item = &'p T> {
+    /// The most places before a span that are compared: they hardly overlap.
+    const MAX_COMPARED: usize = 16;
+    let end = places.partition_point(|place| range(place).start <= span.start);
+    let near = places[..end].iter().rev().take(MAX_COMPARED);
+    near.filter(move |place| span.end <= range(place).end)
+}
+
 /// Collects the diagnostics of one file.
 pub(crate) struct Diagnostics {
     list: Vec<Diagnostic>,
@@ -183,17 +196,13 @@ impl Diagnostics {
 
     /// Removes what follows from an error about a whole range.
     fn hold_back(&mut self) {
-        /// The most ranges before a diagnostic that are compared: they hardly overlap.
-        const MAX_COMPARED: usize = 16;
         if self.claims.is_empty() {
             return;
         }
         // The longest first, and of two about the same range the first.
         self.claims.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
         let holds = |claims: &[(Range<usize>, &str)], span: &Range<usize>, code: &str| {
-            let end = claims.partition_point(|(range, _)| range.start <= span.start);
-            let mut near = claims[..end].iter().rev().take(MAX_COMPARED);
-            near.any(|(range, of)| span.end <= range.end && *of != code)
+            enclosing(claims, |(range, _)| range, span).any(|(_, of)| *of != code)
         };
         let mut claims: Vec<(Range<usize>, &'static str)> = Vec::with_capacity(self.claims.len());
         for (range, code) in self.claims.drain(..) {

@@ -12,7 +12,7 @@ use super::super::yaml::{self, Node};
 use super::cursor::{Cursor, Role};
 use super::expression::{self, Expected};
 use super::level::{self, Known, Level};
-use super::scope::{self, Scope};
+use super::scope::{Asked, Scope};
 use super::{documentation, recover, words};
 
 /// Something that can be written at the cursor.
@@ -65,11 +65,9 @@ pub fn complete(
     registry: &ActionRegistry,
     library: &dyn Library,
 ) -> Vec<Completion> {
-    let offset = source.clamp(offset..offset).start;
-    let text = source.text();
     let known = Known { registry, library };
-    let cursor = Cursor::at(text, offset);
-    if let Some(template) = scope::template(text, &cursor, offset) {
+    let Asked { offset, cursor, template, .. } = Asked::at(source, offset);
+    if let Some(template) = template {
         return in_template(source, &cursor, &template, offset, known);
     }
     let request = Request { source, cursor: &cursor, offset, known };

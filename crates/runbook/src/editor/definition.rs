@@ -5,10 +5,11 @@ use std::ops::Range;
 use super::super::library::Library;
 use super::super::registry::ActionRegistry;
 use super::super::source::Source;
-use super::cursor::{Cursor, Role};
+use super::cursor::Role;
 use super::expression::{self, Expected};
 use super::level::{self, Known, Level};
-use super::{recover, scope};
+use super::recover;
+use super::scope::Asked;
 
 /// The place of a declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +27,9 @@ pub fn define(
     registry: &ActionRegistry,
     library: &dyn Library,
 ) -> Option<Definition> {
-    let offset = source.clamp(offset..offset).start;
-    let text = source.text();
     let known = Known { registry, library };
-    let cursor = Cursor::at(text, offset);
-    if let Some(template) = scope::template(text, &cursor, offset) {
+    let Asked { offset, text, cursor, template } = Asked::at(source, offset);
+    if let Some(template) = template {
         return in_template(source, &template, offset, known);
     }
     match cursor.role {

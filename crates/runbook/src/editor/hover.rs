@@ -11,7 +11,7 @@ use super::super::yaml::Node;
 use super::cursor::{Cursor, Role};
 use super::expression::{self, Expected};
 use super::level::{self, Known, Level};
-use super::scope::{self, Scope};
+use super::scope::{Asked, Scope};
 use super::{documentation, recover, words};
 
 /// A text about a place.
@@ -30,11 +30,9 @@ pub fn hover(
     registry: &ActionRegistry,
     library: &dyn Library,
 ) -> Option<Hover> {
-    let offset = source.clamp(offset..offset).start;
-    let text = source.text();
     let known = Known { registry, library };
-    let cursor = Cursor::at(text, offset);
-    if let Some(template) = scope::template(text, &cursor, offset) {
+    let Asked { offset, text, cursor, template } = Asked::at(source, offset);
+    if let Some(template) = template {
         return in_template(source, &cursor, &template, offset, known);
     }
     let word = text.get(cursor.word.clone()).unwrap_or_default();

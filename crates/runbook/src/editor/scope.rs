@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::analysis::Analysis;
+use super::super::source::Source;
 use super::super::template::{self, Names, Narrowing};
 use super::super::types::Type;
 use super::cursor::Cursor;
@@ -65,8 +66,28 @@ impl<'s, 'a> Scope<'s, 'a> {
     }
 }
 
+/// An offset of a text that is asked about, with what is there.
+pub(super) struct Asked<'t> {
+    /// The offset, within the text.
+    pub(super) offset: usize,
+    pub(super) text: &'t str,
+    pub(super) cursor: Cursor<'t>,
+    /// The span between the braces of the template there.
+    pub(super) template: Option<Range<usize>>,
+}
+
+impl<'t> Asked<'t> {
+    pub(super) fn at(source: &'t Source, offset: usize) -> Self {
+        let offset = source.clamp(offset..offset).start;
+        let text = source.text();
+        let cursor = Cursor::at(text, offset);
+        let template = template(text, &cursor, offset);
+        Self { offset, text, cursor, template }
+    }
+}
+
 /// Returns the template at the cursor: the span between its braces.
-pub(super) fn template(text: &str, cursor: &Cursor<'_>, offset: usize) -> Option<Range<usize>> {
+fn template(text: &str, cursor: &Cursor<'_>, offset: usize) -> Option<Range<usize>> {
     let line = text.get(..offset)?.rfind('\n').map_or(0, |at| at + 1);
     let last = cursor.path.last().and_then(|entry| cursor.entry(*entry));
     // A text of several lines begins at its key.

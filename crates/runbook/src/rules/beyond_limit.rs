@@ -1,7 +1,6 @@
 //! A size beyond the limits of its group.
 
 use super::super::analysis::flow::{Reading, Size, Target, is_off, literal_integer};
-use super::super::registry::ActionKind;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -20,12 +19,7 @@ const LIMITS: [(&str, &str, bool); 2] = [("max", "raise_max", true), ("min", "lo
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let flow = &analysis.flow;
-    for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
-        let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
-        let Some(facts) = flow.steps.get(index).filter(|_| action.kind == ActionKind::Change)
-        else {
-            continue;
-        };
+    for (action, with, facts) in analysis.changes() {
         check_order(with, diagnostics);
         let reading = Reading { analysis, flow };
         let (Some(node), Some(size)) = (with.member("desired"), &facts.size) else { continue };

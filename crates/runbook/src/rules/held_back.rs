@@ -10,6 +10,7 @@ use super::{
     missing_key, missing_parameter, out_of_range, unknown_key, unknown_parameter, unused_input,
     unused_output,
 };
+use crate::diagnostics::enclosing;
 use crate::yaml::{Node, NodeKind};
 
 /// The rules about what is not there.
@@ -53,6 +54,8 @@ pub(super) fn hold_back(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) 
     let Some(tree) = analysis.tree.filter(|_| !unknown.is_empty()) else { return };
     let mut found = Found::default();
     found.walk(tree, None, &unknown);
+    // The keys of a mapping can come after the mappings in it.
+    found.mappings.sort_by_key(|range| range.start);
     // What is missing beside an unknown key is probably what it means.
     diagnostics.retain(|one| {
         !(MISSING.contains(&one.code) && is_within(&one.span, &found.mappings)
@@ -96,10 +99,6 @@ impl Found {
     }
 }
 
-/// Whether a span is in one of the ranges. They are nested or apart; the last ones that begin before it are compared.
 fn is_within(span: &Range<usize>, ranges: &[Range<usize>]) -> bool {
-    const MAX_COMPARED: usize = 16;
-    let end = ranges.partition_point(|range| range.start <= span.start);
-    let mut near = ranges[..end].iter().rev().take(MAX_COMPARED);
-    near.any(|range| span.end <= range.end)
+    enclosing(ranges, |range| range, span).next().is_some()
 }

@@ -1,7 +1,6 @@
 //! A step that gives a target the size that it has.
 
 use super::super::analysis::flow::{SIZES, literal_integer};
-use super::super::registry::ActionKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -16,13 +15,7 @@ earlier one has changed is another matter, and so is one with other changes in b
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    let flow = &analysis.flow;
-    for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
-        let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
-        let Some(facts) = flow.steps.get(index).filter(|_| action.kind == ActionKind::Change)
-        else {
-            continue;
-        };
+    for (_, with, facts) in analysis.changes() {
         if let Some(node) = with.member("factor").filter(|node| literal_integer(node) == Some(1)) {
             let message = "a factor of 1 changes nothing";
             diagnostics

@@ -94,15 +94,13 @@ const LOADED_VERSION: &str = "1";
 /// Adds to an object what it has in the simulator: the defaults of its kind, and a version. Simulators share objects
 /// that have both.
 pub fn complete(object: &mut ClusterObject) {
-    let Some(resource) = kind_of(object) else { return };
+    let Some(resource) = kind_of(object).filter(|_| !object.is_complete()) else { return };
     let mut completed = Value::clone(object);
     // They have the defaults of a real API server. A copy that omits them is the same object, which a patch of
     // something else must not seem to change.
     kinds::set_defaults(resource, &mut completed);
     object::put(&mut completed, &["metadata", "resourceVersion"], LOADED_VERSION);
-    if *object != completed {
-        *object = object::compact(completed).into();
-    }
+    *object = ClusterObject::completed(object::compact(completed));
 }
 
 /// Puts objects that have been checked into the store, completed, and creates the namespaces that they are in.

@@ -8,18 +8,39 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 /// A Kubernetes object, as JSON. Clones share it until one of them is changed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClusterObject(Arc<Value>);
+#[derive(Debug, Clone)]
+pub struct ClusterObject {
+    object: Arc<Value>,
+    /// Whether it has what simulators add, which is found out once.
+    is_complete: bool,
+}
 
 impl ClusterObject {
     /// Returns the object to be changed; a copy of it, where another has it too.
     pub fn make_mut(&mut self) -> &mut Value {
-        Arc::make_mut(&mut self.0)
+        self.is_complete = false;
+        Arc::make_mut(&mut self.object)
+    }
+
+    /// Returns an object to which nothing is to be added.
+    pub(crate) fn completed(object: Value) -> Self {
+        Self { object: Arc::new(object), is_complete: true }
+    }
+
+    /// Returns whether it has all that simulators add.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// Returns the object as a store shares it.
     pub(crate) fn shared(&self) -> &Arc<Value> {
-        &self.0
+        &self.object
+    }
+}
+
+impl PartialEq for ClusterObject {
+    fn eq(&self, other: &Self) -> bool {
+        self.object == other.object
     }
 }
 
@@ -33,13 +54,13 @@ impl Deref for ClusterObject {
     type Target = Value;
 
     fn deref(&self) -> &Value {
-        &self.0
+        &self.object
     }
 }
 
 impl From<Value> for ClusterObject {
     fn from(object: Value) -> Self {
-        Self(Arc::new(object))
+        Self { object: Arc::new(object), is_complete: false }
     }
 }
 
