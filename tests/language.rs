@@ -461,6 +461,8 @@ fn relations_of_steps_are_reported_exactly() {
 /// The suggestions of fixtures with a second mistake in the same place, which is checked once the name is known.
 const UNCOVERING: &[(&str, &str)] = &[
     ("call_of_another_type.yaml:14:", "node"),
+    ("habits.yaml:4:30:", "minimum"),
+    ("habits.yaml:6:", "list of string"),
     ("habits.yaml:11:", "action"),
     ("habits.yaml:19:", "10m"),
     ("habits.yaml:31:", "true"),

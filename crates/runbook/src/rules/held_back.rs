@@ -77,9 +77,17 @@ impl Found {
     fn walk(&mut self, node: &Node, step: Option<&Range<usize>>, unknown: &HashSet<usize>) {
         match &node.kind {
             NodeKind::Map(pairs) => {
+                let is_runbook =
+                    step.is_none() && pairs.iter().any(|(key, _)| key.text() == Some("steps"));
                 for (key, value) in pairs {
                     if unknown.contains(&key.span.start) {
-                        self.mappings.push(step.unwrap_or(&node.span).clone());
+                        let range = match step {
+                            Some(step) => step.clone(),
+                            // Its own missing keys are reported at its first one, and those of its steps are others.
+                            None if is_runbook => node.span.start..pairs[0].0.span.end,
+                            None => node.span.clone(),
+                        };
+                        self.mappings.push(range);
                         self.values.push(value.span.clone());
                     }
                     let is_steps = step.is_none() && key.text() == Some("steps");
