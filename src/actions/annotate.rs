@@ -64,7 +64,17 @@ pub struct Params {
     #[schemars(extend("x-syntax" = "pod-name"))]
     pub pod: Option<String>,
     /// The annotations: a value sets an annotation, null removes it. Others stay as they are.
-    #[schemars(length(min = 1), extend("x-keys" = "label-key"))]
+    #[schemars(
+        length(min = 1),
+        extend(
+            "x-keys" = "label-key",
+            "x-refused" = [{
+                "text": "rafay-relay-sop/*",
+                "why": "these annotations tell this program what it has changed",
+                "help": "choose another key"
+            }]
+        )
+    )]
     pub annotations: BTreeMap<String, Option<AnnotationValue>>,
 }
 

@@ -34,7 +34,8 @@ const MAX_NOTE: usize = 1024;
     "x-requires" = [
         ["deployment", "namespace"], ["stateful_set", "namespace"], ["daemon_set", "namespace"], ["pod", "namespace"]
     ],
-    "x-excludes" = [["node", "namespace"], ["namespace_object", "namespace"]]
+    "x-excludes" = [["node", "namespace"], ["namespace_object", "namespace"]],
+    "x-repeats" = true
 ))]
 pub struct Params {
     /// Namespace of the object; none for a node and for a namespace.

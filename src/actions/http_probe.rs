@@ -24,6 +24,10 @@ use text::plural;
 /// Beside a simulated cluster only this machine is called; any other address counts as answering.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "x-excludes" = [["expect_body", {"method": "HEAD"}, "a response to HEAD has no body"]],
+    "x-lasts" = [["successes", "every"]]
+))]
 pub struct Params {
     /// The URL, of http or https.
     pub url: ProbeUrl,
@@ -42,8 +46,9 @@ pub struct Params {
     #[serde(default = "default_successes")]
     #[schemars(range(min = 1, max = 1000))]
     pub successes: u32,
-    /// The pause between two requests.
+    /// The pause between two requests; at least 1s.
     #[serde(default = "default_every")]
+    #[schemars(extend("x-at-least" = "1s"))]
     pub every: runbook::Duration,
     /// How long one request may take.
     #[serde(default = "default_request_timeout")]

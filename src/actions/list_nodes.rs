@@ -16,6 +16,7 @@ use crate::platform::kubernetes::{Selection, node};
 /// Lists the nodes of the cluster that have all of the given properties; without any, all nodes.
 ///
 /// A nodegroup's nodes are those that carry its label; one whose instance has just ended may still be listed.
+/// The `instance`, `version`, `zone` and `nodegroup` of a node are null where it has none.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -38,11 +39,11 @@ pub struct Params {
     pub zone: Option<String>,
     /// The version of the kubelet, or the first components of it: `1.33` selects `v1.33.2-eks-1a2b3c`.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "kubelet-version"))]
     pub version: Option<String>,
     /// The version that the kubelet must not have, in the same form: such as the target of an upgrade.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "kubelet-version"))]
     pub not_version: Option<String>,
     /// Whether the nodes are Ready.
     #[serde(default)]

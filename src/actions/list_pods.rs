@@ -18,7 +18,7 @@ use crate::platform::kubernetes::{self, Selection, pod};
 /// Lists the pods of a deployment, or those that a label selector matches, with the nodes that they run on.
 ///
 /// A deployment's pods are those that its replica sets control. Pods that have finished or were told to end are left
-/// out; pods that wait for a node are not.
+/// out; pods that wait for a node are not, and their `node` and `instance` are null.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-exactly-one-of" = [["deployment", "selector"]]))]

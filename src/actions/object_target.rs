@@ -1,5 +1,6 @@
 //! The one object that the parameters of `annotate` and `emit_event` name, of one of several kinds.
 
+use futures::future::BoxFuture;
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, StatefulSet},
@@ -140,10 +141,10 @@ impl ObjectTarget {
     ///
     /// # Errors
     /// `decide` refuses, or a call failed.
-    pub(super) async fn patch<T>(
+    pub(super) async fn patch<T: Send>(
         &self,
         kubernetes: &KubernetesWriter,
-        decide: impl Fn(Option<&ObjectMeta>) -> Result<(T, Option<Value>)>,
+        decide: impl Fn(Option<&ObjectMeta>) -> Result<(T, Option<Value>)> + Send + Sync,
     ) -> Result<T> {
         match self.kind {
             TargetKind::Node => self.patch_as::<Node, T>(kubernetes, decide).await,
@@ -163,12 +164,15 @@ impl ObjectTarget {
         Ok(found.map(|found| found.meta().clone()))
     }
 
-    async fn patch_as<K: Object, T>(
-        &self,
-        kubernetes: &KubernetesWriter,
-        decide: impl Fn(Option<&ObjectMeta>) -> Result<(T, Option<Value>)>,
-    ) -> Result<T> {
-        let decide = |found: Option<&K>| decide(found.map(Resource::meta));
-        patch_if_unchanged(kubernetes, self.namespace(), &self.name, None, decide).await
+    /// Patches an object of one kind, on the heap: the stack would have room for every kind at once.
+    fn patch_as<'a, K: Object, T: Send + 'a>(
+        &'a self,
+        kubernetes: &'a KubernetesWriter,
+        decide: impl Fn(Option<&ObjectMeta>) -> Result<(T, Option<Value>)> + Send + Sync + 'a,
+    ) -> BoxFuture<'a, Result<T>> {
+        let decide = move |found: Option<&K>| decide(found.map(Resource::meta));
+        Box::pin(async move {
+            patch_if_unchanged(kubernetes, self.namespace(), &self.name, None, decide).await
+        })
     }
 }

@@ -32,7 +32,10 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// cannot be undone.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-exactly-one-of" = [["deployment", "stateful_set", "daemon_set"]]))]
+#[schemars(extend(
+    "x-exactly-one-of" = [["deployment", "stateful_set", "daemon_set"]],
+    "x-repeats" = true
+))]
 pub struct Params {
     /// Namespace of the workload.
     #[schemars(extend("x-syntax" = "namespace"))]

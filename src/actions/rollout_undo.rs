@@ -32,6 +32,7 @@ use text::join_truncated;
 /// until that is rolled out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-repeats" = true))]
 pub struct Params {
     /// Namespace of the deployment.
     #[schemars(extend("x-syntax" = "namespace"))]

@@ -24,7 +24,11 @@ use runbook::Reversibility;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
-    "x-excludes" = [["max_unavailable", "max_unavailable_percentage"]]
+    "x-excludes" = [["max_unavailable", "max_unavailable_percentage"]],
+    "x-any-of" = [[
+        "min", "max", "labels", "taints", "remove_taints", "max_unavailable", "max_unavailable_percentage"
+    ]],
+    "x-distinct" = [{"of": ["taints", "remove_taints"], "by": ["key", "effect"]}]
 ))]
 pub struct Params {
     /// The nodegroup.

@@ -26,6 +26,10 @@ use runbook::{LimitKind, Reversibility};
 /// that has ended since is reported as gone; a name that no step listed and that no node has is an error.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "x-any-of" = [["taints", "remove"]],
+    "x-distinct" = [{"of": ["taints", "remove"], "by": ["key", "effect"]}]
+))]
 pub struct Params {
     /// Names of the nodes. An empty list changes nothing.
     #[schemars(with = "Vec<NodeName>")]
@@ -33,7 +37,8 @@ pub struct Params {
     /// The taints to set.
     #[serde(default)]
     pub taints: Vec<TaintToSet>,
-    /// The taints to remove. One that a node does not have is no error.
+    /// The taints to remove. One that a node does not have is no error; without an effect, all with the key are
+    /// removed.
     #[serde(default)]
     pub remove: Vec<TaintToRemove>,
 }
@@ -43,7 +48,14 @@ pub struct Params {
 #[serde(deny_unknown_fields)]
 pub struct TaintToSet {
     /// The key.
-    #[schemars(extend("x-syntax" = "label-key"))]
+    #[schemars(extend(
+        "x-syntax" = "label-key",
+        "x-refused" = [{
+            "text": "node.kubernetes.io/unschedulable",
+            "why": "this taint follows from a cordon",
+            "help": "use the action cordon or uncordon"
+        }]
+    ))]
     pub key: String,
     /// The value.
     #[serde(default)]
@@ -58,7 +70,14 @@ pub struct TaintToSet {
 #[serde(deny_unknown_fields)]
 pub struct TaintToRemove {
     /// The key.
-    #[schemars(extend("x-syntax" = "label-key"))]
+    #[schemars(extend(
+        "x-syntax" = "label-key",
+        "x-refused" = [{
+            "text": "node.kubernetes.io/unschedulable",
+            "why": "this taint follows from a cordon",
+            "help": "use the action cordon or uncordon"
+        }]
+    ))]
     pub key: String,
     /// The effect; without it, the taints with the key are removed whatever their effect is.
     #[serde(default)]

@@ -35,7 +35,7 @@ pub struct Params {
     pub version: Option<String>,
     /// The release of the EKS image, such as `1.35.2-20260901`; the latest one of the version if nothing is given.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(extend("x-syntax" = "eks-release"))]
     pub release_version: Option<String>,
     /// The version of the nodegroup's own launch template.
     #[serde(default)]

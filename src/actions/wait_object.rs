@@ -48,6 +48,7 @@ pub struct Params {
     pub until: Option<Vec<Expectation>>,
     /// `true` waits until the object that is there when the step begins no longer exists.
     #[serde(default)]
+    #[schemars(extend("x-only" = true))]
     pub gone: Option<bool>,
 }
 
@@ -57,7 +58,10 @@ pub struct Params {
 #[schemars(extend("x-exactly-one-of" = [
     ["condition", "path"],
     ["condition", "equals", "not_equals", "at_least", "exists"],
-]))]
+], "x-excludes" = [
+    ["path", {"status": "False"}, "the status is that of a condition"],
+    ["path", {"status": "Unknown"}, "the status is that of a condition"],
+], "x-no-effect" = [[{"status": "True"}, "path", "the status is that of a condition"]]))]
 pub struct Expectation {
     /// The type of one of the conditions in `.status.conditions`.
     #[serde(default)]

@@ -107,11 +107,12 @@ async fn an_object_that_is_not_found_and_an_own_annotation_are_refused() {
             wanted(),
             "`namespace` is missing",
         ),
-        (SENTRY, json!({"rafay-relay-sop/cordoned-by": "me"}), "no step sets it"),
+        (SENTRY, json!("{{ inputs.own }}"), "no step sets it"),
     ] {
         // What is written out is refused before a run: values that are known then are checked by the step.
         let text = runbook_yaml(&step(object, &annotations));
-        let inputs = "inputs: {none: {type: optional string}}";
+        let inputs = "inputs: {none: {type: optional string}, \
+                      own: {type: map of string, default: {rafay-relay-sop/cordoned-by: me}}}";
         let text = text.replacen("steps:", &format!("{inputs}\nsteps:"), 1);
         let ended = cluster.run(&text).await;
         let ended = ended.expect_state(RunState::Failed);

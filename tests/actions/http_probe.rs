@@ -101,12 +101,19 @@ async fn http_probe_refuses_secrets_link_local_addresses_and_other_schemes() {
     }
     let status = ", expect_status: [20]";
     assert_eq!(codes(&runbook_yaml(&probe("http://localhost/", status))), ["RB016"]);
+    for (more, code) in [(", method: HEAD, expect_body: a", "RB100"), (", every: 10ms", "RB016")] {
+        assert_eq!(codes(&runbook_yaml(&probe("http://localhost/", more))), [code], "{more}");
+    }
+    // Values that are known during a run are checked by the step.
+    let inputs = "inputs: {method: {type: enum, values: [GET, HEAD], default: HEAD}, \
+                  pause: {type: duration, default: 10ms}}";
     let cluster = TestCluster::new().await;
     for (more, expected) in [
-        (", method: HEAD, expect_body: a", "needs the method GET"),
-        (", every: 10ms", "`every` is less than 1s"),
+        (", method: '{{ inputs.method }}', expect_body: a", "needs the method GET"),
+        (", every: '{{ inputs.pause }}'", "`every` is less than 1s"),
     ] {
-        let ended = cluster.run(&runbook_yaml(&probe("http://localhost/", more))).await;
+        let text = runbook_yaml(&probe("http://localhost/", more));
+        let ended = cluster.run(&text.replacen("steps:", &format!("{inputs}\nsteps:"), 1)).await;
         let ended = ended.expect_state(RunState::Failed);
         assert!(ended.error().contains(expected), "{}", ended.error());
     }

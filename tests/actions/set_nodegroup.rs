@@ -7,7 +7,9 @@ use rafay_relay_sop::journal::RunState;
 use serde_json::json;
 use simulator::{Effect, Fault, Scenario, UpdateFailure};
 
-use super::{GROUP, RELAY, assert_left_alone, assert_line, eks, fail_and_roll_back, runbook_yaml};
+use super::{
+    GROUP, RELAY, assert_left_alone, assert_line, codes, eks, fail_and_roll_back, runbook_yaml,
+};
 use test_support::TestCluster;
 
 const UPDATE: &str = "eks:UpdateNodegroupConfig";
@@ -149,15 +151,26 @@ async fn limits_that_the_size_does_not_fit_into_are_refused() {
         ("min: 1, max: 2", "is to have 3 nodes, which is not between 1 and 2"),
         ("min: 4", "is to have 3 nodes, which is not between 4 and 4"),
         (
-            "taints: [{key: a, effect: NoSchedule}], remove_taints: [{key: a, effect: NoSchedule}]",
+            "taints: [{key: a, effect: NoSchedule}], \
+             remove_taints: [{key: '{{ inputs.key }}', effect: NoSchedule}]",
             "taint a:NoSchedule is given twice",
         ),
-        ("taints: []", "no value to set is given"),
+        ("labels: '{{ inputs.none }}'", "no value to set is given"),
     ] {
-        let ended = cluster.run(&runbook_yaml(&step(with))).await.expect_state(RunState::Failed);
+        // What is written out is refused before a run: values that are known then are checked by the step.
+        let inputs =
+            "inputs: {key: {type: string, default: a}, none: {type: map of string, default: {}}}";
+        let text = runbook_yaml(&step(with)).replacen("steps:", &format!("{inputs}\nsteps:"), 1);
+        let ended = cluster.run(&text).await.expect_state(RunState::Failed);
         assert!(ended.error().ends_with(expected), "{with}: {}", ended.error());
     }
     assert_eq!(cluster.effective_calls(), [""; 0]);
+    for with in [
+        "taints: [{key: a, effect: NoSchedule}], remove_taints: [{key: a, effect: NoSchedule}]",
+        "taints: []",
+    ] {
+        assert_eq!(codes(&runbook_yaml(&step(with))), ["RB100"], "{with}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,9 +23,16 @@ use super::{
 /// How deep calls may be nested: a runbook that calls one that calls one that calls one.
 pub(crate) const MAX_DEPTH: usize = 3;
 
+/// The most names of actions that are looked up as those of runbooks.
+const MAX_LOOKED_UP: usize = 32;
+
 /// The runbooks that a runbook calls, by name.
 #[derive(Default)]
-pub(crate) struct Callables(BTreeMap<String, Result<Arc<Callable>, CallProblem>>);
+pub(crate) struct Callables {
+    called: BTreeMap<String, Result<Arc<Callable>, CallProblem>>,
+    /// The names that are given as those of actions, and are those of runbooks.
+    as_actions: BTreeSet<String>,
+}
 
 /// A runbook that can be called.
 pub(crate) struct Callable {
@@ -65,16 +72,21 @@ pub(crate) struct Calls<'c> {
 impl Callables {
     /// Returns a called runbook.
     pub(crate) fn get(&self, name: &str) -> Option<&Callable> {
-        self.0.get(name)?.as_ref().ok().map(Arc::as_ref)
+        self.called.get(name)?.as_ref().ok().map(Arc::as_ref)
     }
 
     /// Returns why a runbook cannot be called.
     pub(crate) fn problem(&self, name: &str) -> Option<&CallProblem> {
-        self.0.get(name)?.as_ref().err()
+        self.called.get(name)?.as_ref().err()
+    }
+
+    /// Whether a name that is given as that of an action is that of a runbook.
+    pub(crate) fn is_runbook(&self, action: &str) -> bool {
+        self.as_actions.contains(action)
     }
 
     fn depth(&self) -> usize {
-        let callables = self.0.values().filter_map(|callable| callable.as_ref().ok());
+        let callables = self.called.values().filter_map(|callable| callable.as_ref().ok());
         callables.map(|callable| callable.depth + 1).max().unwrap_or(0)
     }
 }
@@ -102,14 +114,19 @@ impl<'c> Calls<'c> {
         self.stack.borrow_mut().push(own.to_owned());
         let names: BTreeSet<&str> =
             document.steps.iter().filter_map(|step| step.call.and_then(Node::text)).collect();
-        let mut callables = BTreeMap::new();
+        let mut called = BTreeMap::new();
         for name in names {
             wanted.ensure()?;
             let callable = self.callable(name, registry, wanted)?;
-            callables.insert(name.to_owned(), callable);
+            called.insert(name.to_owned(), callable);
         }
         self.stack.borrow_mut().pop();
-        Ok(Callables(callables))
+        let actions = document.steps.iter().filter_map(|step| step.action.and_then(Node::text));
+        let unknown = actions.filter(|name| registry.get(name).is_none() && *name != own);
+        let unknown: BTreeSet<&str> = unknown.filter(|name| is_runbook_name(name)).collect();
+        let unknown = unknown.into_iter().take(MAX_LOOKED_UP);
+        let as_actions = unknown.filter(|name| self.library.find(name).is_ok());
+        Ok(Callables { called, as_actions: as_actions.map(str::to_owned).collect() })
     }
 
     /// Checks a runbook, unless that was done before.
@@ -185,13 +202,10 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
     let text = |node: Option<&Node>| node.and_then(Node::text).unwrap_or_default().to_owned();
     let (name, description) = (text(analysis.document.name), text(analysis.document.description));
     let input = |(input, default): (&super::document::InputDeclaration<'_>, _)| Field {
-        name: input.name.to_owned(),
-        ty: input.ty.clone(),
         required: Option::is_none(default) && !matches!(input.ty, Type::Optional(_)),
         default: Option::clone(default),
         description: input.description.unwrap_or_default().to_owned(),
-        literal: false,
-        outlasts: false,
+        ..Field::required(input.name, input.ty.clone())
     };
     let output = |output: &super::analysis::AnalyzedOutput<'_>| {
         Field::required(output.name, output.ty.clone())
@@ -208,10 +222,8 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
         (false, true) => Reversibility::Reversible,
         (false, false) => Reversibility::NotApplicable,
     };
-    let mut limits: Vec<LimitKind> =
-        signatures().flat_map(|signature| &signature.limits).copied().collect();
-    limits.sort_unstable();
-    limits.dedup();
+    let is_reached = |kind: &LimitKind| analysis.reaching(*kind).next().is_some();
+    let limits = LimitKind::ALL.into_iter().filter(is_reached).collect();
     let inputs = analysis.document.inputs.iter().zip(&analysis.defaults).map(input).collect();
     ActionSignature {
         summary: description.lines().next().unwrap_or_default().to_owned(),
@@ -220,6 +232,8 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
         reversibility,
         retries: true,
         asks: false,
+        repeats: true,
+        repeats_with: None,
         opposite: None,
         params: RecordType {
             name: name.clone(),
@@ -234,6 +248,7 @@ fn signature(analysis: &Analysis<'_>) -> ActionSignature {
         },
         object: None,
         limits,
+        limits_with: Vec::new(),
         name,
     }
 }

@@ -30,6 +30,10 @@ pub struct ActionSignature {
     pub retries: bool,
     /// Whether the action waits for persons, whose answers to the questions of a parameter are in its output.
     pub asks: bool,
+    /// Whether the action does more each time, given the same parameters.
+    pub repeats: bool,
+    /// The parameter with which it does.
+    pub repeats_with: Option<String>,
     /// The action that reverts this one, given the same parameters.
     pub opposite: Option<String>,
     /// The parameters.
@@ -40,6 +44,8 @@ pub struct ActionSignature {
     pub object: Option<ObjectUse>,
     /// The limits of a runbook that the action can reach.
     pub limits: Vec<LimitKind>,
+    /// Those of them that it reaches only with a flag among the parameters, with the flag.
+    pub limits_with: Vec<(LimitKind, String)>,
 }
 
 /// The use of an object of any kind, which the parameters `api_version`, `kind`, `resource`, `namespace` and `name`
@@ -85,9 +91,13 @@ impl ActionSignature {
     /// Creates a signature from the schemas of the action's parameter and output structs. The
     /// description of the parameters is the action's; its first line is the summary. The
     /// parameters' schema may have these extensions: `x-never-retried: true`, `x-opposite: "NAME"`
-    /// with the action that reverts this one, `x-asks: true` of one that waits for persons, `x-object`
-    /// with an [`ObjectUse`], and `x-limits` with the limits that the action can reach. A parameter
+    /// with the action that reverts this one, `x-repeats: true` of one that does more each time, or the parameter with
+    /// which it does, `x-asks: true` of one that waits for persons, `x-object`
+    /// with an [`ObjectUse`], `x-limits` with the limits that the action can reach, and `x-limits-with` with those that
+    /// it reaches only with a flag, and the flag. A parameter
     /// with `x-literal: true` takes no template; a duration with `x-outlasts: true` may be longer than the step.
+    /// Those about relations between parameters are at [`FieldRelation`](super::types::FieldRelation), and those about
+    /// literals at [`FieldChecks`](super::types::FieldChecks).
     ///
     /// # Errors
     /// A schema uses a construct that the language has no type for.
@@ -115,6 +125,12 @@ impl ActionSignature {
             location: name.to_owned(),
             what: format!("x-limits ({error})"),
         })?;
+        let limits_with =
+            schema.get("x-limits-with").map(BTreeMap::<LimitKind, String>::deserialize);
+        let limits_with = limits_with.transpose().map_err(|error| UnsupportedSchema {
+            location: name.to_owned(),
+            what: format!("x-limits-with ({error})"),
+        })?;
         let summary = params.description.lines().next().unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
@@ -123,11 +139,14 @@ impl ActionSignature {
             reversibility,
             retries: !flag("x-never-retried"),
             asks: flag("x-asks"),
+            repeats: flag("x-repeats"),
+            repeats_with: schema.get("x-repeats").and_then(Json::as_str).map(str::to_owned),
             opposite: opposite.map(str::to_owned),
             params,
             output,
             object,
             limits: limits.unwrap_or_default(),
+            limits_with: limits_with.unwrap_or_default().into_iter().collect(),
         })
     }
 }

@@ -36,7 +36,7 @@ const TOKEN_LENGTH: usize = 12;
 /// is resumed waits for it. One that has ended is kept for `keep_for`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-exactly-one-of" = [["config_map", "spec"]]))]
+#[schemars(extend("x-exactly-one-of" = [["config_map", "spec"]], "x-repeats" = true))]
 pub struct Params {
     /// Namespace of the job.
     #[schemars(extend("x-syntax" = "namespace"))]
@@ -57,7 +57,7 @@ pub struct Params {
     #[serde(default = "default_keep_for")]
     #[schemars(extend("x-outlasts" = true))]
     pub keep_for: Duration,
-    /// How many lines of the log are kept, from the end.
+    /// How many lines of the log are kept, from the end; at most 20.
     #[serde(default = "default_log_lines")]
     #[schemars(range(max = 20))]
     pub log_lines: u32,

@@ -47,7 +47,9 @@ const MAX_ATTEMPTS: u32 = 5;
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
     "x-exactly-one-of" = [["factor", "replicas"], ["deployment", "stateful_set"]],
-    "x-excludes" = [["keep", "stateful_set"]]
+    "x-excludes" = [["keep", "stateful_set"]],
+    "x-no-effect" = [["keep", "factor", "no pod goes where there are to be as many or more"]],
+    "x-repeats" = "factor"
 ))]
 pub struct Params {
     /// Namespace of the workload.

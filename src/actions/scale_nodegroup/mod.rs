@@ -57,6 +57,12 @@ use text::plural;
 /// cannot be emptied, it stops before that.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "x-no-effect" = [
+        [{"lower_min": true}, {"drain": true}, "a step that drains does not lower the minimum; set_nodegroup does"]
+    ],
+    "x-limits-with" = {"cordon_at_most": "drain"}
+))]
 pub struct Params {
     /// The nodegroup.
     pub nodegroup: NodegroupName,

@@ -32,7 +32,16 @@ use super::{
 /// A new node that gets one of the names does not count as the old one. A name that no node has is gone.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-exactly-one-of" = [["nodegroup", "gone"]]))]
+#[schemars(extend(
+    "x-exactly-one-of" = [["nodegroup", "gone"]],
+    "x-no-effect" = [
+        ["count", "gone", "the step waits until all of them are gone"],
+        ["previous", "gone", "it is for the wait for new nodes"],
+        ["give_up_after", "gone", "it is for the wait for new nodes"],
+        ["ignore_taints", "gone", "it is for the wait for Ready nodes"],
+        ["ready_within", "gone", "it is for the wait for Ready nodes"]
+    ]
+))]
 pub struct Params {
     /// The nodegroup.
     #[serde(default)]

@@ -73,6 +73,11 @@ fn list(node: &Node, of: &Type) -> Option<Advice> {
         if is_of_words {
             return Some(Advice::say(format!("write a list: [{}]", words.join(", "))));
         }
+        if let Type::Record(record) = of.non_null()
+            && let Some(fields) = fields_of(node, record)
+        {
+            return Some(Advice::say(format!("write a list: [{{{fields}}}]")));
+        }
         let is_item = argument::literal(node, of).1.is_empty();
         return Some(match is_item && is_plain(text) {
             true => Advice::write(format!("[{text}]")),
@@ -101,23 +106,54 @@ fn map(node: &Node, keys: Option<Syntax>) -> Advice {
     {
         return Advice::write(format!("{{{key}: {value}}}"));
     }
+    if let Some(items) = node.items() {
+        // `[a=b]`
+        let pair = |item: &Node| {
+            let (key, value) = item.text()?.split_once('=')?;
+            (is_plain(key) && is_plain(value)).then(|| format!("{key}: {value}"))
+        };
+        let pairs: Option<Vec<String>> = items.iter().take(5).map(pair).collect();
+        if let Some(pairs) = pairs.filter(|pairs| !pairs.is_empty()) {
+            let more = if items.len() > pairs.len() { ", …" } else { "" };
+            return Advice::say(format!("write a mapping: {{{}{more}}}", pairs.join(", ")));
+        }
+    }
     let key = keys.map_or("KEY", Syntax::example);
     Advice::say(format!("write a mapping: {{{key}: …}}"))
 }
 
 /// Shows the fields that the record needs; with the given value, where it is plain which field it belongs to.
 fn one_record(node: &Node, record: &RecordType) -> Option<Advice> {
+    fields_of(node, record).map(|fields| Advice::say(format!("write {{{fields}}}")))
+}
+
+/// Returns the fields of [`one_record`], as they are written.
+fn fields_of(node: &Node, record: &RecordType) -> Option<String> {
+    // `condition=Ready` says itself which field it belongs to.
+    if let Some((name, value)) = node.text().and_then(|text| text.split_once('='))
+        && record.field(name).is_some()
+        && is_plain(value)
+        && !value.is_empty()
+    {
+        return Some(format!("{name}: {value}"));
+    }
     let required = record.fields.iter().filter(|field| field.required).map(|field| &field.name);
     let of_groups = record.exactly_one_of.first().and_then(|group| group.first());
     let mut names: Vec<&str> = required.chain(of_groups).map(String::as_str).collect();
     names.dedup();
     let value = node.text().filter(|text| is_plain(text) && names.len() == 1);
     let value = value.map_or("…", |text| text.rsplit('=').next().unwrap_or(text));
-    let fields: Vec<String> = names.iter().map(|name| format!("{name}: {value}")).collect();
+    // A path is told from a type by its dot.
+    let path = node.text().filter(|text| text.starts_with('.') && text.len() <= 60);
+    let field = |name: &&str| match path.filter(|_| *name == "path") {
+        Some(path) => format!("{name}: {path}"),
+        None => format!("{name}: {value}"),
+    };
+    let fields: Vec<String> = names.iter().map(field).collect();
     if fields.is_empty() {
         return None;
     }
-    Some(Advice::say(format!("write {{{}}}", fields.join(", "))))
+    Some(fields.join(", "))
 }
 
 fn string(node: &Node, wanted: &Type) -> Option<Advice> {

@@ -12,7 +12,7 @@ use super::super::duration::Duration;
 use super::super::evaluate::{Argument, Expression};
 use super::super::habits;
 use super::super::template::{self, Template, is_template};
-use super::super::types::{FieldRelation, RecordType, Syntax, Type};
+use super::super::types::{Field, FieldChecks, RecordType, Syntax, Type};
 use super::super::yaml::{Node, NodeKind};
 use super::advice::advice;
 use super::issue::{ArgumentIssue, ArgumentIssueKind, ParameterOwner};
@@ -125,8 +125,8 @@ impl<'t> ArgumentReader<'t> {
                     self.add_type_mismatch(node, ty, path);
                     return None;
                 };
-                // A map whose keys are named is a selection, or what a step is to change.
-                if pairs.is_empty() && keys.is_some() {
+                // A map is a selection, or what a step is to change, unless it may be empty.
+                if pairs.is_empty() {
                     self.empty.push((path.to_owned(), node.span.clone()));
                 }
                 let read = |(key, value): &'t (Node, Node)| {
@@ -195,6 +195,7 @@ impl<'t> ArgumentReader<'t> {
             };
             let templates = self.templates.len();
             let argument = self.read(value, &field.ty, &joined(path, name));
+            complete &= self.check_literal(value, field, &joined(path, name));
             if field.literal {
                 complete &= self.refuse_templates(templates);
             }
@@ -206,8 +207,41 @@ impl<'t> ArgumentReader<'t> {
         let meanings = meanings.unwrap_or_default();
         complete &= self.check_required(pairs, record, path, &head, &meanings);
         complete &= self.check_groups(pairs, record, path, &head, &meanings);
-        complete &= self.check_relations(pairs, record);
+        complete &= self.check_relations(pairs, record, path, &head);
         complete.then_some(fields)
+    }
+
+    /// Checks a literal beyond its type, and returns whether nothing is wrong.
+    fn check_literal(&mut self, node: &Node, field: &Field, path: &str) -> bool {
+        let FieldChecks { at_least, only, refused } = &field.checks;
+        if node.is_null() || node.text().is_some_and(is_template) {
+            return true;
+        }
+        let before = self.issues.len();
+        let duration = node.text().and_then(|text| text.parse::<Duration>().ok());
+        if let (Some(least), Some(duration)) = (at_least, duration)
+            && duration < *least
+        {
+            self.add_out_of_range(node, path, format!("at least {least}"), duration.to_string());
+        }
+        if let Some(only) = only.as_ref().filter(|only| scalar::untyped_json(node) != **only) {
+            let found = node.text().unwrap_or_default().to_owned();
+            self.add_out_of_range(node, path, only.to_string(), found);
+        }
+        let keys = node.pairs().unwrap_or_default().iter().map(|(key, _)| key);
+        let texts = keys.chain(node.text().map(|_| node));
+        for (text, at) in texts.filter_map(|at| Some((at.text()?, at))) {
+            if let Some(refused) = refused.iter().find(|refused| refused.matches(text)) {
+                let kind = ArgumentIssueKind::RefusedText {
+                    path: path.to_owned(),
+                    text: text.to_owned(),
+                    why: refused.why.clone(),
+                    help: refused.help.clone(),
+                };
+                self.add_issue(at.span.clone(), kind);
+            }
+        }
+        self.issues.len() == before
     }
 
     /// Reports the templates from a position on, and returns whether there are none.
@@ -274,6 +308,7 @@ impl<'t> ArgumentReader<'t> {
         if all_missing && required + record.exactly_one_of.len() > 1 {
             return false; // reported with the required ones
         }
+        let mut reported: Vec<Range<usize>> = Vec::new();
         for group in &record.exactly_one_of {
             let is_given = |(key, value): &&(Node, Node)| {
                 let member = key.text().is_some_and(|key| group.iter().any(|name| name == key));
@@ -289,7 +324,12 @@ impl<'t> ArgumentReader<'t> {
             if first.is_none() && meanings.iter().any(is_meant) {
                 continue; // the key is reported, with this name as suggestion
             }
+            // One parameter too many is one mistake, however many groups it is in.
+            if first.as_ref().is_some_and(|first| reported.contains(first)) {
+                continue;
+            }
             let span = second.unwrap_or_else(|| head.clone());
+            reported.extend(first.iter().cloned().chain([span.clone()]));
             let kind = ArgumentIssueKind::ExactlyOneOf {
                 group: group.clone(),
                 first,
@@ -298,45 +338,6 @@ impl<'t> ArgumentReader<'t> {
             self.add_issue(span, kind);
         }
         complete
-    }
-
-    /// Checks what holds between two fields.
-    fn check_relations(&mut self, pairs: &[(Node, Node)], record: &RecordType) -> bool {
-        let given = |name: &str| {
-            pairs.iter().find(|(key, value)| key.text() == Some(name) && !value.is_null())
-        };
-        let before = self.issues.len();
-        for relation in &record.relations {
-            let (span, kind) = match relation {
-                FieldRelation::Requires(field, required) => match (given(field), given(required)) {
-                    (Some((key, _)), None) => {
-                        let (field, required) = (field.clone(), required.clone());
-                        let kind = ArgumentIssueKind::RequiredBeside { field, required };
-                        (key.span.clone(), kind)
-                    }
-                    _ => continue,
-                },
-                FieldRelation::Excludes(field, other) => match (given(field), given(other)) {
-                    (Some((first, _)), Some((second, _))) => {
-                        // The one that is written last is the one too many.
-                        let in_order = first.span.start < second.span.start;
-                        let (key, at, field, other) = match in_order {
-                            true => (second, first, other, field),
-                            false => (first, second, field, other),
-                        };
-                        let kind = ArgumentIssueKind::ExcludedBeside {
-                            field: field.clone(),
-                            other: other.clone(),
-                            other_span: at.span.clone(),
-                        };
-                        (key.span.clone(), kind)
-                    }
-                    _ => continue,
-                },
-            };
-            self.add_issue(span, kind);
-        }
-        self.issues.len() == before
     }
 
     pub(super) fn add_out_of_range(
@@ -357,12 +358,14 @@ impl<'t> ArgumentReader<'t> {
 
     /// Checks the key of a map against the syntax of its keys.
     fn check_key(&mut self, key: &Node, name: &str, keys: Option<Syntax>, path: &str) {
-        let Some(form) = keys.filter(|keys| !keys.matches(name)) else {
-            return;
+        let form = match keys {
+            _ if is_template(name) => KEY_WITHOUT_TEMPLATE.to_owned(),
+            Some(keys) if !keys.matches(name) => keys.sentence(),
+            _ => return,
         };
         let kind = ArgumentIssueKind::InvalidFormat {
             path: path.to_owned(),
-            form: format!("has a key that must be {}", form.sentence()),
+            form: format!("has a key that must be {form}"),
             found: super::super::yaml::quoted(name),
         };
         self.add_issue(key.span.clone(), kind);
@@ -381,6 +384,7 @@ impl<'t> ArgumentReader<'t> {
             NodeKind::Map(pairs) => {
                 let read = |(key, value): &'t (Node, Node)| {
                     let name = key.text().unwrap_or_default();
+                    self.check_key(key, name, None, path);
                     (name.to_owned(), self.untyped(value, &joined(path, name)))
                 };
                 Argument::map(pairs.iter().map(read).collect())
@@ -397,6 +401,9 @@ fn open_names(record: &RecordType, pairs: &[(Node, Node)]) -> Arc<[String]> {
     let is_given = |name: &&str| pairs.iter().any(|(key, _)| key.text() == Some(name));
     record.names().filter(|name| !is_given(name)).map(str::to_owned).collect()
 }
+
+/// The requirement that a key which is a template does not meet.
+const KEY_WITHOUT_TEMPLATE: &str = "written as it is, because only values can have templates";
 
 /// The most unknown keys of a mapping that are compared with the fields.
 const MAX_COMPARED: usize = 32;

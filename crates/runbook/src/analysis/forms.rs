@@ -24,6 +24,8 @@ pub(crate) struct WrittenForm {
     pub(crate) is_bare: bool,
     /// Whether it names an input or a step.
     pub(crate) is_known: bool,
+    /// Whether only the braces before it are missing.
+    pub(crate) is_unopened: bool,
 }
 
 /// The delimiters of other tools, longer ones first. The third says what else can close it.
@@ -176,6 +178,7 @@ impl Finder<'_, '_> {
             suggestion,
             is_bare: false,
             is_known,
+            is_unopened: false,
         });
         true
     }
@@ -183,25 +186,52 @@ impl Finder<'_, '_> {
     /// Finds the forms in a text, and returns whether there is one.
     fn text(&mut self, node: &Node, is_flow: bool) -> bool {
         let NodeKind::Scalar { text, style } = &node.kind else { return false };
-        if !text.contains(['$', '{', '%', '<', '[', '#', '@', '(']) {
+        if !text.contains(OPENING) && !text.contains("}}") {
             return false;
         }
         let before = self.forms.len();
-        let mut at = 0;
+        let (mut at, mut from) = (0, 0);
         while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
             if rest.starts_with("{{") {
                 at += rest.find("}}").map_or(rest.len(), |end| end + 2);
+                from = at;
+                continue;
+            }
+            if rest.starts_with("}}") {
+                if let Some((start, expression)) = self.unopened(text, from..at) {
+                    self.add_form(node, *style, text, start..at + 2, &expression, is_flow);
+                }
+                at += 2;
+                from = at;
                 continue;
             }
             match self.form_at(rest) {
                 Some((length, expression)) => {
                     self.add_form(node, *style, text, at..at + length, &expression, is_flow);
                     at += length;
+                    from = at;
                 }
                 None => at += rest.chars().next().map_or(1, char::len_utf8),
             }
         }
         self.forms.len() > before
+    }
+
+    /// Returns where the expression begins that `}}` closes at the end of a range, where it names an input or a step.
+    fn unopened(&self, text: &str, range: Range<usize>) -> Option<(usize, String)> {
+        let from = range.start.max(range.end.saturating_sub(MAX_EXPRESSION));
+        let from = text.ceil_char_boundary(from);
+        let before = text.get(from..range.end)?;
+        let starts = before.char_indices().filter(|(at, c)| {
+            let is_first = !before[..*at].ends_with(|c: char| is_name(c) || c == '.');
+            is_first && c.is_ascii_lowercase()
+        });
+        // The longest expression.
+        starts.take(MAX_WORDS).find_map(|(at, _)| {
+            let expression = self.reference(&before[at..])?;
+            let is_valid = template::parse(&format!("{{{{ {expression} }}}}")).is_ok();
+            is_valid.then_some((from + at, expression))
+        })
     }
 
     /// Returns the length of the form at the start of a text, and its expression.
@@ -213,7 +243,7 @@ impl Finder<'_, '_> {
         }
         // A template is short; a text of nothing but braces is not searched again and again.
         let text = &text[..text.floor_char_boundary(text.len().min(MAX_EXPRESSION))];
-        if !text.starts_with(['$', '{', '%', '<', '[', '#', '@', '(']) {
+        if !text.starts_with(OPENING) {
             return None;
         }
         let found = DELIMITERS.iter().find_map(|(open, close)| {
@@ -264,6 +294,7 @@ impl Finder<'_, '_> {
             suggestion,
             is_bare: false,
             is_known,
+            is_unopened: text.get(range).is_some_and(|text| !text.starts_with(OPENING)),
         });
     }
 
@@ -289,7 +320,8 @@ impl Finder<'_, '_> {
         if !is_meant {
             return;
         }
-        let template = format!("{{{{ {expression} }}}}");
+        let path = self.reference(expression).unwrap_or_else(|| expression.to_owned());
+        let template = format!("{{{{ {path} }}}}");
         let suggestion = (!expression.contains('\n')).then(|| in_double_quotes(&template));
         let span = node.span.clone();
         let value = span.clone();
@@ -302,12 +334,15 @@ impl Finder<'_, '_> {
             suggestion,
             is_bare: true,
             is_known: true,
+            is_unopened: false,
         });
     }
 
     /// Whether a text is nothing but the path of a declared input, or of a field that a step has.
     fn is_path(&self, text: &str) -> bool {
+        let text = text.strip_prefix("steps.").unwrap_or(text);
         let Some((root, path)) = text.split_once('.') else { return false };
+        let path = path.strip_prefix("outputs.").unwrap_or(path);
         let is_path_character = |c: char| is_name(c) || matches!(c, '.' | '[' | ']');
         if !path.chars().all(is_path_character) {
             return false;
@@ -346,6 +381,12 @@ impl Finder<'_, '_> {
         is_known.then(|| text.to_owned())
     }
 }
+
+/// The characters with which the forms of other tools begin.
+const OPENING: [char; 8] = ['$', '{', '%', '<', '[', '#', '@', '('];
+
+/// The most words before `}}` that are read as the start of an expression.
+const MAX_WORDS: usize = 40;
 
 /// The length of the longest text that is read as an expression.
 const MAX_EXPRESSION: usize = 400;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::types::{RecordType, Type};
+use super::super::types::{Given, RecordType, Type};
 use super::advice::Advice;
 
 /// An issue of a literal.
@@ -69,9 +69,37 @@ pub(crate) enum ArgumentIssueKind {
     },
     /// A field that is not accepted beside another one, with the span of that.
     ExcludedBeside {
-        field: String,
-        other: String,
+        field: Given,
+        other: Given,
         other_span: Range<usize>,
+        why: Option<String>,
+    },
+    /// A field that has no effect beside another one, with the span of that.
+    NoEffectBeside {
+        field: Given,
+        with: Given,
+        with_span: Range<usize>,
+        why: Option<String>,
+    },
+    /// None of a group of which one is required, with the one that is given and empty.
+    NoneOf {
+        group: Vec<String>,
+        empty: Option<String>,
+        owner: ParameterOwner,
+    },
+    /// An item that is like one before it in the fields that must differ, with the lists of both.
+    NotDistinct {
+        list: String,
+        first_list: String,
+        first: Range<usize>,
+        by: Vec<String>,
+    },
+    /// A text that the action refuses.
+    RefusedText {
+        path: String,
+        text: String,
+        why: String,
+        help: String,
     },
     /// A template where a literal is required, as in the default of an input, which has no path.
     TemplateNotAllowed {
@@ -93,6 +121,14 @@ impl ParameterOwner {
             Self::Action(record.name.clone())
         } else {
             Self::Record(path.to_owned())
+        }
+    }
+
+    /// Returns where a member is written, after a verb.
+    pub(crate) fn place(&self) -> &'static str {
+        match self {
+            Self::Action(_) => " under 'with'",
+            Self::Record(_) => "",
         }
     }
 

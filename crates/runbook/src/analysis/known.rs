@@ -112,7 +112,7 @@ enum Known {
 
 struct Evaluation<'a, 't> {
     analysis: &'a Analysis<'t>,
-    defaults: KnownValues,
+    defaults: KnownValues<'static>,
     values_of_inputs: Map<String, Json>,
     /// The facts about each template, by its text.
     values: HashMap<&'a str, Known>,
@@ -180,11 +180,34 @@ impl<'a> Evaluation<'a, '_> {
             return;
         }
         if let Some(kind) = self.analysis.judge(site, value, is_certain) {
-            let span = inferred.span.clone();
-            let names: Vec<&str> = inferred.inputs.iter().map(String::as_str).collect();
-            let inputs = self.positions(&names);
+            let origin = self.origin(site, text);
+            let (span, inputs) = match (&kind, origin) {
+                // `default([])` says that nothing is to be done.
+                (OutcomeKind::Empty(_), Some((_, inputs))) if inputs.is_empty() => return,
+                (_, Some(origin)) => origin,
+                (_, None) => {
+                    let names: Vec<&str> = inferred.inputs.iter().map(String::as_str).collect();
+                    (inferred.span.clone(), self.positions(&names))
+                }
+            };
             self.outcomes.push(Outcome { name: name(site), span, inputs, kind, is_certain });
         }
+    }
+
+    /// Returns the part of a template that its value comes from, and the inputs in it: the argument of `default(…)`
+    /// where the value before it is null, and the branch that is taken. None if that is the whole.
+    fn origin(&self, site: &TemplateSite<'_>, text: &str) -> Option<(Range<usize>, Vec<usize>)> {
+        let template = template::parse(text).ok()?;
+        let whole = template.whole()?;
+        let origin = self.defaults.origin(whole);
+        if std::ptr::eq(whole, origin) {
+            return None;
+        }
+        let mut names = Vec::new();
+        collect_inputs(origin, &mut names);
+        let span = template::span::of_expr(text, origin);
+        let map = SourceMap::new(self.analysis.source.text(), site.node);
+        Some((map.range(span), self.positions(&names)))
     }
 
     /// Returns the default of an input, if the template is that input and nothing else.
@@ -268,7 +291,8 @@ impl Analysis<'_> {
             return Some(OutcomeKind::TooLong { wait, timeout, place });
         }
         let is_empty = match value {
-            Json::Array(items) => items.is_empty(),
+            // An input without anything to act on is how a runbook does nothing unless it is asked to.
+            Json::Array(items) => items.is_empty() && site.inferred.inputs.is_empty(),
             Json::Object(fields) => fields.is_empty(),
             _ => false,
         };

@@ -12,7 +12,9 @@ mod items;
 mod known;
 mod limits;
 mod object;
+mod presence;
 mod questions;
+mod relations;
 mod scalar;
 mod step;
 mod swallowed;
@@ -203,8 +205,8 @@ impl<'t> Analysis<'t> {
     /// Whether the whole document could be read, so that a name without a use is really unused.
     pub(crate) fn is_fully_parsed(&self) -> bool {
         use template::TemplateIssueKind::{
-            Comment, Empty, FunctionCall, MisplacedEach, Statement, Syntax, TooDeep, TooLong,
-            TooManyBytes, Unclosed,
+            Comment, Empty, FunctionCall, Hyphen, MisplacedEach, QuotedPath, Statement, Syntax,
+            TooDeep, TooLong, TooManyBytes, Unclosed,
         };
         let unread = |issue: &template::TemplateIssue| {
             let limit = matches!(issue.kind, TooDeep | TooLong | TooManyBytes);
@@ -216,7 +218,9 @@ impl<'t> Analysis<'t> {
                         | Empty
                         | Statement
                         | Comment
-                        | FunctionCall
+                        | FunctionCall(_)
+                        | Hyphen { .. }
+                        | QuotedPath(_)
                         | MisplacedEach { .. }
                 )
         };

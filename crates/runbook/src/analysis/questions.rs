@@ -1,6 +1,7 @@
 //! The questions of an action that waits for persons: a parameter declares them as inputs are declared, and a field of
 //! the output has the answers, each with its type.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::document::{
@@ -8,6 +9,7 @@ use super::super::document::{
 };
 use super::super::types::{Field, RecordType, Type};
 use super::super::yaml::Node;
+use super::Analysis;
 use super::argument;
 use super::issue::ArgumentIssue;
 
@@ -42,6 +44,16 @@ pub(super) fn issues(step: &RawStep<'_>) -> (Vec<DocumentIssue>, Vec<ArgumentIss
     (issues, defaults.collect())
 }
 
+impl Analysis<'_> {
+    /// Returns the names of the questions of all steps, each with its place.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        let steps = self.document.steps.iter().zip(&self.steps);
+        let asking = steps.filter(|(_, step)| step.signature.is_some_and(|action| action.asks));
+        let questions = asking.filter_map(|(raw, _)| parameter(raw, ASK)?.pairs());
+        questions.flatten().filter_map(|(key, _)| Some((key.text()?, key.span.clone())))
+    }
+}
+
 fn declared<'t>(step: &RawStep<'t>) -> (Vec<InputDeclaration<'t>>, Vec<DocumentIssue>) {
     parameter(step, ASK).map(|node| declarations(node, ASK)).unwrap_or_default()
 }
@@ -53,12 +65,7 @@ fn parameter<'t>(step: &RawStep<'t>, name: &str) -> Option<&'t Node> {
 
 fn answer(question: &InputDeclaration<'_>) -> Field {
     Field {
-        name: question.name.to_owned(),
-        ty: question.ty.clone(),
-        required: true,
-        default: None,
         description: question.description.unwrap_or_default().to_owned(),
-        literal: false,
-        outlasts: false,
+        ..Field::required(question.name, question.ty.clone())
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct ImpossibleText {
     pub(crate) character: Option<char>,
     /// The format: "a namespace: at most 63 …".
     pub(crate) form: String,
+    /// The remedy, where it is more than the format.
+    pub(crate) why: Option<&'static str>,
 }
 
 /// The description of a duration.
@@ -32,18 +34,39 @@ impl<'t> Analysis<'t> {
         let map = SourceMap::new(self.source.text(), site.node);
         match site.wanted.non_null() {
             Type::Duration => {
+                if let Some(span) = unit_after_duration(site, &template) {
+                    return Some(ImpossibleText {
+                        span: map.range(span),
+                        character: None,
+                        form: DURATION.to_owned(),
+                        why: Some("the value before this has its unit: remove what is after it"),
+                    });
+                }
                 let is_duration = template.filled("1").parse::<Duration>().is_ok();
                 let of_numbers = site.inferred.parts.iter().all(Type::is_numeric);
                 (of_numbers && !is_duration).then(|| ImpossibleText {
                     span: site.node.span.clone(),
                     character: None,
                     form: DURATION.to_owned(),
+                    why: Some("write one number with its unit, such as {{ inputs.MINUTES }}m"),
                 })
             }
             Type::String(text) => impossible(text.syntax?, &template, &map, site),
             _ => None,
         }
     }
+}
+
+/// Returns the unit that is written after the template of a duration.
+fn unit_after_duration(site: &TemplateSite<'_>, template: &Template<'_>) -> Option<Range<usize>> {
+    let is_duration = |ty: &Type| *ty.non_null() == Type::Duration;
+    if site.inferred.parts.is_empty() || !site.inferred.parts.iter().all(is_duration) {
+        return None;
+    }
+    template.literal_parts().filter(|part| part.start > 0).find(|part| {
+        let text = template.text().get(Range::clone(part)).unwrap_or_default();
+        text.trim_start().starts_with(|c: char| c.is_ascii_alphabetic())
+    })
 }
 
 fn impossible(
@@ -56,16 +79,29 @@ fn impossible(
         let text = template.text().get(part.clone()).unwrap_or_default();
         let Some((at, character)) = syntax.foreign_character(text) else { continue };
         let start = part.start + at;
+        let why = syntax.refusal(text);
         return Some(ImpossibleText {
             span: map.range(start..start + character.len_utf8()),
-            character: Some(character),
+            character: Some(character).filter(|_| why.is_none()),
             form: syntax.sentence(),
+            why,
         });
     }
-    let filler = syntax.filler()?;
-    (!syntax.matches(&template.filled(filler))).then(|| ImpossibleText {
+    if syntax == Syntax::Image && template.filled("a").contains("::") {
+        return Some(ImpossibleText {
+            span: site.node.span.clone(),
+            character: None,
+            form: syntax.sentence(),
+            why: Some("write one ':' before the tag"),
+        });
+    }
+    let mut parts = template.literal_parts();
+    let start = parts.next().filter(|part| part.start == 0).and_then(|p| template.text().get(p));
+    let filled = template.filled(syntax.filler_after(start.unwrap_or_default())?);
+    (!syntax.matches(&filled)).then(|| ImpossibleText {
         span: site.node.span.clone(),
         character: None,
         form: syntax.sentence(),
+        why: syntax.refusal(&filled),
     })
 }

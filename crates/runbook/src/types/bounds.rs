@@ -54,6 +54,13 @@ impl<N: Copy + PartialOrd + Display> Bounds<N> {
     }
 }
 
+/// Returns what limits require: "must be from 2 to 4", "must have at least 1 item".
+pub(crate) fn requirement(limits: &str) -> String {
+    let counts = ["item", "items", "character", "characters"];
+    let is_count = limits.rsplit(' ').next().is_some_and(|unit| counts.contains(&unit));
+    format!("must {} {limits}", if is_count { "have" } else { "be" })
+}
+
 /// The limits of a number of characters or items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LengthBounds {

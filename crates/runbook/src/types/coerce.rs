@@ -30,7 +30,7 @@ pub enum MismatchReason {
         found: &'static str,
     },
     /// The value is outside the limits.
-    #[error("must be {0}")]
+    #[error("{}", super::requirement(.0))]
     OutOfRange(String),
     /// The string does not have the required format.
     #[error("must be {0}")]

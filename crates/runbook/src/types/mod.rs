@@ -6,6 +6,7 @@ mod assignable;
 mod bounds;
 mod coerce;
 mod parse;
+mod relation;
 mod schema;
 mod syntax;
 #[cfg(test)]
@@ -17,9 +18,11 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 pub(crate) use assignable::TypeMismatch;
+pub(crate) use bounds::requirement;
 pub use bounds::{Bounds, LengthBounds};
 pub use coerce::{MismatchReason, ValueMismatch};
 pub use parse::{MAX_TYPE_DEPTH, ParseTypeError};
+pub use relation::{FieldChecks, FieldRelation, Given, RefusedText};
 pub use schema::UnsupportedSchema;
 pub use syntax::Syntax;
 
@@ -80,15 +83,6 @@ pub struct RecordType {
     pub relations: Vec<FieldRelation>,
 }
 
-/// A relation between two fields of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FieldRelation {
-    /// The second field is required where the first one is given.
-    Requires(String, String),
-    /// The second field is not accepted where the first one is given.
-    Excludes(String, String),
-}
-
 /// One field of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
@@ -106,6 +100,8 @@ pub struct Field {
     pub literal: bool,
     /// Whether the value is a duration that the step does not wait for.
     pub outlasts: bool,
+    /// The requirements of a literal beyond the type.
+    pub checks: FieldChecks,
 }
 
 impl Field {
@@ -119,6 +115,7 @@ impl Field {
             description: String::new(),
             literal: false,
             outlasts: false,
+            checks: FieldChecks::default(),
         }
     }
 }
@@ -202,6 +199,16 @@ impl Type {
     pub fn with_article(&self) -> String {
         if let Some(kind) = self.own_kind() {
             return kind.describe().to_owned();
+        }
+        match self {
+            Self::Optional(of) => return format!("{} or null", of.with_article()),
+            Self::List(of, _) => {
+                if let Self::Optional(of) = of.as_ref() {
+                    let list = Self::list((**of).clone());
+                    return format!("a {list}, some of which may be null");
+                }
+            }
+            _ => {}
         }
         let name = self.to_string();
         match (self, name.chars().next()) {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Bounds, Field, FieldRelation, LengthBounds, RecordType, Syntax, Text, Type};
+use super::relation::relations;
+use super::{Bounds, Field, FieldChecks, LengthBounds, RecordType, Syntax, Text, Type};
 
 /// The error for a schema that the language has no type for: a mistake in the definition of an
 /// action, found by the tests of the program.
@@ -182,6 +183,7 @@ impl SchemaReader<'_> {
                 description: self.description(schema),
                 literal: schema.get("x-literal") == Some(&Json::Bool(true)),
                 outlasts: schema.get("x-outlasts") == Some(&Json::Bool(true)),
+                checks: FieldChecks::of(schema),
                 ty,
             })
         };
@@ -191,10 +193,6 @@ impl SchemaReader<'_> {
         fields.sort_by_key(|field| !field.required);
         let groups = schema.get("x-exactly-one-of").and_then(Json::as_array);
         let groups = groups.into_iter().flatten();
-        let relations = [
-            relations(schema, "x-requires", FieldRelation::Requires),
-            relations(schema, "x-excludes", FieldRelation::Excludes),
-        ];
         let last = location.rsplit('.').next().unwrap_or(location);
         Ok(Type::Record(Arc::new(RecordType {
             name: text(schema, "title").unwrap_or(last).to_owned(),
@@ -203,7 +201,7 @@ impl SchemaReader<'_> {
             exactly_one_of: groups
                 .map(|group| strings(Some(group)).into_iter().map(str::to_owned).collect())
                 .collect(),
-            relations: relations.concat(),
+            relations: relations(schema),
         })))
     }
 
@@ -216,20 +214,6 @@ impl SchemaReader<'_> {
         };
         own.or_else(referred).unwrap_or_default().to_owned()
     }
-}
-
-/// Returns the relations of pairs of fields.
-fn relations(
-    schema: &Map<String, Json>,
-    key: &str,
-    relation: fn(String, String) -> FieldRelation,
-) -> Vec<FieldRelation> {
-    let pairs = schema.get(key).and_then(Json::as_array).into_iter().flatten();
-    let pair = |pair: &Json| match strings(Some(pair)).as_slice() {
-        [one, other] => Some(relation((*one).to_owned(), (*other).to_owned())),
-        _ => None,
-    };
-    pairs.filter_map(pair).collect()
 }
 
 /// Kubernetes labels: the keys and the values have a syntax.

@@ -108,3 +108,28 @@ pub(super) fn is_version(text: &str) -> bool {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     text.split_once('.').is_some_and(|(major, minor)| is_number(major) && is_number(minor))
 }
+
+/// A version with one to three numbers, and what a build adds to it.
+pub(super) fn is_kubelet_version(text: &str) -> bool {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let (numbers, build) = match text.find(['-', '+']) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    };
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-+.".contains(&byte);
+    are_numbers(numbers, 1..=3)
+        && build.is_none_or(|build| !build.is_empty() && build.bytes().all(inside))
+}
+
+/// The version and the date or the commit of an image: of Amazon Linux, Bottlerocket or Windows.
+pub(super) fn is_release(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
+    text.split_once('-').is_some_and(|(version, build)| {
+        are_numbers(version, 2..=3) && !build.is_empty() && build.bytes().all(inside)
+    })
+}
+
+fn are_numbers(text: &str, count: std::ops::RangeInclusive<usize>) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    count.contains(&text.split('.').count()) && text.split('.').all(is_number)
+}

@@ -25,6 +25,24 @@ pub(super) fn is_image(text: &str) -> bool {
         && digest.is_none_or(is_digest)
 }
 
+/// Returns why a text is not such a reference, and what to write.
+pub(super) fn refusal(text: &str) -> Option<&'static str> {
+    let name = text.split('@').next().unwrap_or_default();
+    let path = name.rsplit_once(':').map_or(
+        name,
+        |(path, tag)| {
+            if tag.contains('/') { name } else { path }
+        },
+    );
+    if text.contains("://") {
+        return Some("remove 'https://': an image has no scheme");
+    }
+    if text.contains(char::is_whitespace) {
+        return Some("remove the spaces");
+    }
+    path.bytes().any(|b| b.is_ascii_uppercase()).then_some("write the name in lowercase letters")
+}
+
 /// Whether the first part is a host and not a part of the path.
 fn is_host(text: &str) -> bool {
     let (host, port) = text.split_once(':').unwrap_or((text, "1"));

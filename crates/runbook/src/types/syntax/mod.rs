@@ -63,6 +63,10 @@ pub enum Syntax {
     AvailabilityZone,
     /// A version of Kubernetes as EKS writes it: `1.35`.
     KubernetesVersion,
+    /// The version of a kubelet, or the first components of it: `1.33`, `v1.33.2-eks-1a2b3c`.
+    KubeletVersion,
+    /// The release of an image of EKS: `1.35.2-20260901`.
+    EksRelease,
     /// The reason of an Event.
     EventReason,
 }
@@ -89,7 +93,7 @@ const NAME: &str =
     "lowercase letters, digits, '-' and '.', starting and ending with a letter or digit";
 
 /// All syntaxes, in the order of the enum.
-const FACTS: [Facts; 26] = [
+const FACTS: [Facts; 28] = [
     Facts {
         syntax: Syntax::KubernetesName,
         name: "kubernetes-name",
@@ -341,6 +345,26 @@ const FACTS: [Facts; 26] = [
         is_kind: true,
     },
     Facts {
+        syntax: Syntax::KubeletVersion,
+        name: "kubelet-version",
+        noun: "a version of the kubelet",
+        explanation: "such as 1.33, or all of v1.33.2-eks-1a2b3c",
+        is_example: true,
+        example: "1.33",
+        general: None,
+        is_kind: false,
+    },
+    Facts {
+        syntax: Syntax::EksRelease,
+        name: "eks-release",
+        noun: "a release of an EKS image",
+        explanation: "such as 1.35.2-20260901",
+        is_example: true,
+        example: "1.35.2-20260901",
+        general: None,
+        is_kind: true,
+    },
+    Facts {
         syntax: Syntax::EventReason,
         name: "event-reason",
         noun: "the reason of an Event",
@@ -468,6 +492,8 @@ impl Syntax {
                 "^[a-z]{2}(-[a-z]+)+-[0-9]+(-[a-z]+-[0-9]+)?[a-z]$".to_owned()
             }
             Self::KubernetesVersion => "^[0-9]+\\.[0-9]+$".to_owned(),
+            Self::KubeletVersion => "^v?[0-9]+(\\.[0-9]+){0,2}([-+][-+.0-9A-Za-z]+)?$".to_owned(),
+            Self::EksRelease => "^[0-9]+(\\.[0-9]+){1,2}-[.0-9A-Za-z]+$".to_owned(),
             Self::EventReason => "^[A-Z][A-Za-z0-9]*$".to_owned(),
         }
     }
@@ -500,6 +526,8 @@ impl Syntax {
             Self::Url => url::is_url(text),
             Self::AvailabilityZone => checks::is_zone(text),
             Self::KubernetesVersion => checks::is_version(text),
+            Self::KubeletVersion => checks::is_kubelet_version(text),
+            Self::EksRelease => checks::is_release(text),
             Self::EventReason => {
                 text.starts_with(|first: char| first.is_ascii_uppercase())
                     && text.bytes().all(|b| b.is_ascii_alphanumeric())
@@ -507,8 +535,23 @@ impl Syntax {
         }
     }
 
+    /// Returns why a text has not the syntax, where that is more than the description of the syntax.
+    pub(crate) fn refusal(self, text: &str) -> Option<&'static str> {
+        match self {
+            Self::Url => url::refusal(text),
+            Self::Image => image::refusal(text),
+            Self::LabelSelector if text.contains("=!") => {
+                Some("'=!' is not an operator: write '!=' for a label that has another value")
+            }
+            Self::LabelSelector if text.contains("===") || text.contains("!==") => {
+                Some("write one '=' for a label that has the value, and '!=' for one that has not")
+            }
+            _ => None,
+        }
+    }
+
     /// Returns a text that can be in the place of any part of a string; none if it depends on the part.
-    pub(crate) fn filler(self) -> Option<&'static str> {
+    fn filler(self) -> Option<&'static str> {
         match self {
             Self::KubernetesName
             | Self::Namespace
@@ -533,8 +576,19 @@ impl Syntax {
             | Self::Url
             | Self::AvailabilityZone
             | Self::KubernetesVersion
+            | Self::KubeletVersion
+            | Self::EksRelease
             | Self::EventReason
             | Self::ObjectPath => None,
+        }
+    }
+
+    /// Returns a text that can be in the place of any part of a string that begins with this text.
+    pub(crate) fn filler_after(self, start: &str) -> Option<&'static str> {
+        match self {
+            // A number can be a host, a port and a part of a path.
+            Self::Url => start.contains("://").then_some("1"),
+            _ => self.filler(),
         }
     }
 
@@ -562,6 +616,9 @@ impl Syntax {
             Self::Amount => c.is_ascii_digit() || c == '%',
             Self::LabelSelector => c.is_ascii_alphanumeric() || "-_./=!<>(), \t".contains(c),
             Self::KubernetesVersion => c.is_ascii_digit() || c == '.',
+            Self::KubeletVersion | Self::EksRelease => {
+                c.is_ascii_alphanumeric() || "-+.".contains(c)
+            }
             Self::EventReason => c.is_ascii_alphanumeric(),
             Self::Arn | Self::Uid | Self::Url => !c.is_whitespace(),
             Self::AutoScalingGroupName | Self::ObjectPath => true,
@@ -632,6 +689,16 @@ mod tests {
                 vec!["", "us-west-2", "a", "us-west-2A", "2a", "us-west-2-lax-1"],
             ),
             (KubernetesVersion, vec!["1.35"], vec!["", "v1.35", "1", "1.35.2", "latest"]),
+            (
+                KubeletVersion,
+                vec!["1", "1.33", "v1.33", "1.33.2", "v1.33.2-eks-1a2b3c", "v1.33.2+k3s1"],
+                vec!["", "v", "latest", ">=1.33", "1.33.x", "1.33.", "1.33-", "1.33.2.1", "1,33"],
+            ),
+            (
+                EksRelease,
+                vec!["1.35.2-20260901", "1.20.3-5d9ac849", "1.30-2024.06.11"],
+                vec!["", "1.35", "1.35.2", "latest", "v1.35.2-20260901", "20260901", "1.35.2-"],
+            ),
             (EventReason, vec!["Maintenance"], vec!["", "two words", "maintenance"]),
             (Namespace, vec!["kube-system"], vec!["", "a.b", "Kube", &long]),
             (ClusterName, vec!["Relay_1"], vec!["", "-a", "a.b", "arn:aws:eks"]),

@@ -5,15 +5,31 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Whether a text is a URL with a host, without a user, and not of a link-local address, where the metadata and
 /// credential services of AWS are.
 pub(super) fn is_url(text: &str) -> bool {
-    let Some(rest) = strip_scheme(text) else { return false };
+    refusal(text).is_none()
+}
+
+/// Returns why a text is not such a URL, and what to write.
+pub(super) fn refusal(text: &str) -> Option<&'static str> {
+    const PORT: &str = "the port after ':' is a number from 1 to 65535";
+    let Some(rest) = strip_scheme(text) else {
+        return Some(match text.contains("://") {
+            true => "the text before '://' is http or https: nothing else is called",
+            false => "begin it with http:// or https://",
+        });
+    };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if text.contains(char::is_whitespace) || authority.contains('@') {
-        return false;
+    if text.contains(char::is_whitespace) {
+        return Some("remove the spaces, or write %20 for each");
+    }
+    if authority.contains('@') {
+        return Some(
+            "remove the user and the password before '@': all who read the runbook see them",
+        );
     }
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, port)) => (host, port),
-            None => return false,
+            None => return Some("close the address of the host with ']'"),
         },
         None => match authority.find(':') {
             Some(at) => authority.split_at(at),
@@ -33,7 +49,13 @@ pub(super) fn is_url(text: &str) -> bool {
         }
         Err(_) => false,
     };
-    !host.is_empty() && is_port && !is_link_local
+    match (host, is_port) {
+        ("", _) => Some("write a host, such as relay.rafay-core.svc, after '://'"),
+        (_, false) => Some(PORT),
+        _ => is_link_local.then_some(
+            "this address is link-local: the metadata and credentials of AWS are there, and are not for a runbook",
+        ),
+    }
 }
 
 /// Returns what comes after `http://` or `https://`; the case of a scheme does not matter.
