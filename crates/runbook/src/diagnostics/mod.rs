@@ -111,6 +111,14 @@ impl Diagnostic {
         self
     }
 
+    /// Adds the text to write instead.
+    pub(crate) fn write(mut self, text: impl Into<String>) -> Self {
+        let text = text.into();
+        self.help = Some(format!("write {text}"));
+        self.suggestion = Some(text);
+        self
+    }
+
     /// Adds the name that is meant as "did you mean".
     pub(crate) fn replace(mut self, meant: impl Into<String>) -> Self {
         let meant = meant.into();
@@ -192,6 +200,14 @@ impl Diagnostics {
     /// Removes the diagnostics that are not wanted.
     pub(crate) fn retain(&mut self, is_wanted: impl Fn(&Diagnostic) -> bool) {
         self.list.retain(is_wanted);
+    }
+
+    /// Makes errors of some diagnostics.
+    pub(crate) fn raise(&mut self, is_error: impl Fn(&Diagnostic) -> bool) {
+        for one in self.list.iter_mut().filter(|one| is_error(one)) {
+            one.severity = Severity::Error;
+            self.has_errors = true;
+        }
     }
 
     /// Removes what follows from an error about a whole range.

@@ -10,15 +10,19 @@ use minijinja::{AutoEscape, Error, ErrorKind, Value};
 use serde_json::{Map, Value as Json};
 
 use super::super::template::canonical::canonical;
-use super::super::template::parts;
+use super::super::template::{self, parts};
 use super::environment::{Budget, environment};
 use super::scope::{EvaluationScope, absent};
 
 /// The values that are known before a run.
-pub(crate) struct Known {
+pub(crate) struct Known<'a> {
     scope: EvaluationScope,
     /// The inputs that have a value.
     inputs: BTreeSet<String>,
+    /// Whether a path has a value in every run, which may be null.
+    is_present: Option<&'a dyn Fn(&Expr<'_>) -> bool>,
+    /// Whether a path has a number in every run that is never negative.
+    is_count: Option<&'a dyn Fn(&Expr<'_>) -> bool>,
 }
 
 /// A part of an expression that fails when it is evaluated.
@@ -41,10 +45,26 @@ pub(crate) enum FaultKind {
     Other,
 }
 
-impl Known {
+impl<'a> Known<'a> {
     /// Creates the values of inputs; those without one are not known.
     pub(crate) fn new(inputs: &Map<String, Json>) -> Self {
-        Self { scope: EvaluationScope::new(inputs), inputs: inputs.keys().cloned().collect() }
+        let scope = EvaluationScope::new(inputs);
+        Self { scope, inputs: inputs.keys().cloned().collect(), is_present: None, is_count: None }
+    }
+
+    /// Tells which paths have a value in every run.
+    pub(crate) fn with_present(self, is_present: &'a dyn Fn(&Expr<'_>) -> bool) -> Self {
+        Self { is_present: Some(is_present), ..self }
+    }
+
+    /// Tells which paths have a number in every run that is never negative.
+    pub(crate) fn with_counts(self, is_count: &'a dyn Fn(&Expr<'_>) -> bool) -> Self {
+        Self { is_count: Some(is_count), ..self }
+    }
+
+    /// Whether an expression is never negative: a length, or a count in an output.
+    fn is_count(&self, expr: &Expr<'_>) -> bool {
+        is_length(expr) || self.is_count.is_some_and(|is_count| is_count(expr))
     }
 
     /// Returns the scope of the known values.
@@ -85,6 +105,30 @@ impl Known {
         evaluated.map(|(value, _)| value.unwrap_or_default())
     }
 
+    /// Returns the part of an expression that its value comes from.
+    pub(crate) fn origin<'e, 't>(&self, expr: &'e Expr<'t>) -> &'e Expr<'t> {
+        match expr {
+            Expr::IfExpr(choice) => match (self.truth(&choice.test_expr), &choice.false_expr) {
+                (Some(true), _) => self.origin(&choice.true_expr),
+                (Some(false), Some(other)) => self.origin(other),
+                _ => expr,
+            },
+            Expr::Filter(filter) if matches!(filter.name, "default" | "d") => {
+                let Some(value) = filter.expr.as_ref().filter(|value| self.is_known(value)) else {
+                    return expr;
+                };
+                match (self.evaluate(value), filter.args.first()) {
+                    (Ok(found), Some(fallback)) if found.is_none() || is_missing(&found) => {
+                        self.origin(template::span::argument(fallback))
+                    }
+                    (Ok(_), Some(_)) => self.origin(value),
+                    _ => expr,
+                }
+            }
+            _ => expr,
+        }
+    }
+
     /// Returns whether a condition is true or false whatever the values of the other names are.
     pub(crate) fn truth(&self, expr: &Expr<'_>) -> Option<bool> {
         if self.is_known(expr) {
@@ -100,12 +144,12 @@ impl Known {
             Expr::BinOp(op) if matches!(op.op, BinOpKind::ScOr) => {
                 self.joined(&op.left, &op.right, false)
             }
-            // Every input has a value, and an optional one may be null.
-            Expr::Test(test) if is_input(&test.expr) => match test.name {
-                "defined" => Some(true),
-                "undefined" => Some(false),
-                _ => None,
-            },
+            // What has a value may still be null.
+            Expr::Test(test) if matches!(test.name, "defined" | "undefined") => {
+                let is_present = |expr| self.is_present.is_some_and(|is| is(expr));
+                let present = is_input(&test.expr) || is_present(&test.expr);
+                present.then_some(test.name == "defined")
+            }
             Expr::IfExpr(choice) => {
                 let other = choice.false_expr.as_ref()?;
                 match self.truth(&choice.test_expr) {
@@ -123,6 +167,16 @@ impl Known {
                 }
                 (!truths.is_empty() && truths.iter().all(Option::is_some)).then_some(true)
             }
+        }
+    }
+
+    /// Returns the truth of a comparison of a count that its limit decides: `x | length >= 0`.
+    pub(crate) fn truth_of_count(&self, expr: &Expr<'_>) -> Option<bool> {
+        match parts::comparisons(expr).as_slice() {
+            [(left, op, right)] if self.is_count(left) != self.is_count(right) => {
+                self.compared(left, *op, right)
+            }
+            _ => None,
         }
     }
 
@@ -152,7 +206,7 @@ impl Known {
         }
         // A length is never negative.
         let number = |expr| self.value(expr).and_then(|value| i64::try_from(value).ok());
-        let (op, limit) = match (is_length(left), is_length(right)) {
+        let (op, limit) = match (self.is_count(left), self.is_count(right)) {
             (true, false) => (op, number(right)?),
             (false, true) => (turned(op)?, number(left)?),
             _ => return None,

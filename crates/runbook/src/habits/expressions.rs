@@ -11,12 +11,16 @@ pub(crate) struct Rewrite {
 }
 
 impl Rewrite {
-    fn by(replacement: String) -> Self {
+    pub(crate) fn by(replacement: String) -> Self {
         let help = format!("write {replacement}");
         Self { help, replacement: Some(replacement) }
     }
 
-    fn help(help: &str) -> Self {
+    pub(crate) fn help_by(help: String) -> Self {
+        Self { help, replacement: None }
+    }
+
+    pub(crate) fn help(help: &str) -> Self {
         Self { help: help.to_owned(), replacement: None }
     }
 }
@@ -140,6 +144,55 @@ pub(crate) fn call(text: &str) -> Option<Rewrite> {
         ("min" | "max" | "sum", [_, _, ..]) if object.is_none() => {
             Rewrite::by(format!("[{}] | {word}", arguments.join(", ")))
         }
+        ("removeprefix" | "removesuffix" | "trimprefix" | "trimsuffix", [value, part]) => {
+            Rewrite::by(format!("{} | replace({part}, '')", whole(value)))
+        }
+        ("strip" | "lstrip" | "rstrip" | "trim", [value, signs]) => {
+            Rewrite::by(format!("{} | trim({signs})", whole(value)))
+        }
+        ("lstrip" | "rstrip" | "trimleft" | "trimright", [value]) => {
+            Rewrite::by(format!("{} | trim", whole(value)))
+        }
+        ("append" | "push" | "extend" | "union", [list, item]) if object.is_some() => {
+            let is_list = word == "extend" || word == "union" || item.starts_with('[');
+            let item = if is_list { whole(item) } else { format!("[{item}]") };
+            Rewrite::by(format!("{} + {item}", whole(list)))
+        }
+        ("map", [list, function]) if object.is_some() && function.contains("=>") => {
+            Rewrite::help("write list | map(attribute='FIELD') | list")
+        }
+        ("filter", [_, _]) if object.is_some() => {
+            Rewrite::help("write list | selectattr('FIELD', 'eq', value) | list")
+        }
+        ("slice" | "substring" | "substr", [value, from, to]) => {
+            Rewrite::by(format!("{}[{from}:{to}]", whole(value)))
+        }
+        ("items" | "entries" | "iteritems" | "values" | "zip" | "enumerate", _) => Rewrite::help(
+            "a template has no loops: 'for_each' over a map has each.key and each.value",
+        ),
+        ("isdigit" | "isnumeric" | "isalpha" | "isalnum" | "isdecimal", _) => Rewrite::help(
+            "there is no such test: declare an input of the type integer, or with a 'syntax'",
+        ),
+        ("index" | "indexof" | "find" | "search" | "findall", [value, part])
+            if object.is_some() =>
+        {
+            Rewrite::help_by(format!("there are no positions; write {part} in {}", whole(value)))
+        }
+        ("match" | "matches" | "test" | "fullmatch", [value, _]) if object.is_some() => {
+            Rewrite::help_by(format!(
+                "there are no regular expressions; write {} is startingwith('…')",
+                whole(value)
+            ))
+        }
+        ("encode" | "decode" | "hexdigest" | "b64encode" | "b64decode", _) => {
+            Rewrite::help("there is no encoding: a value is passed on as it is")
+        }
+        ("strftime" | "isoformat" | "totalseconds", _) => {
+            Rewrite::help("a template has no clock: pass the value as an input")
+        }
+        ("zfill" | "ljust" | "rjust" | "center" | "padstart" | "padend", _) => {
+            Rewrite::help("there is no such filter; join texts with '~'")
+        }
         (_, [value]) => {
             let (filter, _) = FILTERS.iter().find(|(_, words)| words.contains(&word.as_str()))?;
             Rewrite::by(format!("{} | {filter}", whole(value)))
@@ -252,42 +305,53 @@ pub(crate) fn filter(name: &str) -> Option<Rewrite> {
     Some(Rewrite { help: format!("did you mean '{ours}'?"), replacement: Some(ours.to_owned()) })
 }
 
+/// Returns the name of the test that an operator, or the name of a test of another language, is.
+pub(crate) fn test_name(written: &str) -> Option<&'static str> {
+    Some(match written.trim() {
+        "==" | "=" | "===" => "eq",
+        "!=" | "<>" | "!==" => "ne",
+        ">" => "gt",
+        ">=" => "ge",
+        "<" => "lt",
+        "<=" => "le",
+        written => match folded(written).as_str() {
+            "null" | "nil" | "undef" | "nothing" | "isnone" | "isnull" => "none",
+            "set" | "exists" | "notnull" | "notnone" | "available" | "isdefined" => "defined",
+            "missing" | "absent" | "unset" | "isundefined" => "undefined",
+            "equalto" | "equals" | "equal" | "sameas" => "eq",
+            "notequal" | "notequals" | "notequalto" => "ne",
+            "greaterthan" => "gt",
+            "lessthan" => "lt",
+            "list" | "array" => "sequence",
+            "dict" | "map" | "object" => "mapping",
+            "str" | "text" => "string",
+            "int" => "integer",
+            "bool" => "boolean",
+            "startswith" | "prefix" => "startingwith",
+            "endswith" | "suffix" => "endingwith",
+            _ => return None,
+        },
+    })
+}
+
 /// Returns what to write for a test that does not exist.
 pub(crate) fn test(name: &str) -> Option<Rewrite> {
-    let ours = match folded(name).as_str() {
-        "null" | "nil" | "undef" | "nothing" => "none",
-        "empty" | "blank" => {
-            return Some(Rewrite::help("write x | length == 0, or x == '' for a text"));
-        }
-        "notempty" | "present" => {
-            return Some(Rewrite::help("write x | length > 0, or x != '' for a text"));
-        }
-        "set" | "exists" | "notnull" | "notnone" | "available" => "defined",
-        "missing" | "absent" | "unset" => "undefined",
-        "equalto" | "equals" | "equal" | "sameas" => "eq",
-        "greaterthan" => "gt",
-        "lessthan" => "lt",
-        "list" | "array" => "sequence",
-        "dict" | "map" | "object" => "mapping",
-        "str" | "text" => "string",
-        "int" => "integer",
-        "bool" => "boolean",
-        "startswith" | "prefix" => "startingwith",
-        "endswith" | "suffix" => "endingwith",
-        "contains" | "containing" => return Some(Rewrite::help("write item in list")),
+    if let Some(ours) = test_name(name) {
+        let help = format!("did you mean '{ours}'?");
+        return Some(Rewrite { help, replacement: Some(ours.to_owned()) });
+    }
+    Some(Rewrite::help(match folded(name).as_str() {
+        "empty" | "blank" => "write x | length == 0, or x == '' for a text",
+        "notempty" | "present" => "write x | length > 0, or x != '' for a text",
+        "contains" | "containing" => "write item in list",
         "match" | "search" | "regex" | "matching" => {
-            return Some(Rewrite::help(
-                "there are no regular expressions: use startingwith, endingwith or in",
-            ));
+            "there are no regular expressions: use startingwith, endingwith or in"
         }
         "success" | "succeeded" | "failed" | "skipped" | "changed" | "failure" => {
-            return Some(Rewrite::help(
-                "write 'defined': the output of a step that was skipped or has failed is absent",
-            ));
+            "write 'defined': the output of a step that was skipped or has failed is absent"
         }
         _ => return None,
-    };
-    Some(Rewrite { help: format!("did you mean '{ours}'?"), replacement: Some(ours.to_owned()) })
+    }))
 }
 
 /// Returns what to write for a name that is neither `inputs` nor a step, given the path after it and what is known.

@@ -37,6 +37,7 @@ const WORDS: &[(&[&str], &[&str])] = &[
         &["deploymentname", "deploy", "workload", "app", "service", "resource", "target", "object"],
         &["deployment", "name"],
     ),
+    (&["name", "workloadname"], &["deployment"]),
     (&["statefulset", "statefulsetname", "sts"], &["stateful_set"]),
     (&["daemonset", "daemonsetname", "ds"], &["daemon_set"]),
     (
@@ -87,6 +88,22 @@ const WORDS: &[(&[&str], &[&str])] = &[
         ],
         &["message", "note", "reason"],
     ),
+    (
+        &["interval", "period", "frequency", "pollinterval", "delay", "pollevery", "pause"],
+        &["every"],
+    ),
+    (&["requesttimeout", "httptimeout", "timeoutseconds", "connecttimeout"], &["request_timeout"]),
+    (&["successthreshold", "consecutive", "consecutivesuccesses", "times"], &["successes"]),
+    (&["verb", "httpmethod", "requestmethod"], &["method"]),
+    (
+        &["body", "contains", "expectedbody", "bodycontains", "returncontent", "regex"],
+        &["expect_body"],
+    ),
+    (&["torevision", "to", "version"], &["revision"]),
+    (&["names", "deleted", "removed", "absent", "nodesgone"], &["gone"]),
+    (&["before", "old", "oldnodes", "exclude", "existing"], &["previous"]),
+    (&["ignoretaint", "ignoredtaints", "skiptaints"], &["ignore_taints"]),
+    (&["usedeviction", "eviction", "graceful", "respectpdb"], &["evict"]),
     (&["awsregion", "zone", "location"], &["region", "zone"]),
     (&["image", "images", "containerimage", "containers"], &["images", "image", "spec"]),
     (&["url", "uri", "address", "endpoint", "link"], &["url"]),
@@ -95,12 +112,14 @@ const WORDS: &[(&[&str], &[&str])] = &[
             "status",
             "statuscode",
             "expectedstatus",
+            "acceptedstatus",
+            "httpstatus",
             "code",
             "expect",
             "statuscodes",
             "expectedcode",
         ],
-        &["status", "statuses", "expect"],
+        &["expect_status", "status", "statuses", "expect"],
     ),
     (&["max", "maxsize", "maximum"], &["max"]),
     (&["min", "minsize", "minimum", "minnodes", "atleast"], &["min", "min_nodes", "at_least"]),
@@ -123,7 +142,10 @@ const WORDS: &[(&[&str], &[&str])] = &[
         &["grace_period"],
     ),
     (&["maxunavailable", "batchsize", "parallel"], &["max_unavailable"]),
-    (&["deletelocaldata", "deleteemptydir", "deleteemptydirdata"], &["delete_emptydir_data"]),
+    (
+        &["deletelocaldata", "deletelocal", "deleteemptydir", "deleteemptydirdata"],
+        &["delete_emptydir_data"],
+    ),
     (&["expire", "expiry", "expiresin", "timeout", "deadline", "validfor"], &["expires"]),
     (&["approvers", "required", "minapprovals", "count", "requiredapprovals"], &["approvals"]),
     (&["questions", "fields", "inputs", "form"], &["ask", "fields"]),
@@ -136,6 +158,122 @@ const WORDS: &[(&[&str], &[&str])] = &[
     (&["configmap", "configmapname", "cm"], &["name", "config_map"]),
     (&["key", "path", "jsonpath", "fieldpath", "field"], &["path", "fields"]),
 ];
+
+/// The actions on one workload.
+const OF_WORKLOADS: &[&str] = &[
+    "rollout_restart",
+    "set_image",
+    "rollout_undo",
+    "scale_deployment",
+    "wait_rollout",
+    "wait_pods",
+    "list_pods",
+];
+
+/// The actions on nodes that are given by their names.
+const OF_NODES: &[&str] = &["cordon", "uncordon", "drain", "label_nodes", "taint_nodes"];
+
+/// Words of other tools that need no parameter: the actions, or none for all of them, the words, and what to do.
+const NOT_NEEDED: &[(&[&str], &[&str], &str)] = &[
+    (
+        &["http_probe"],
+        &[
+            "headers",
+            "header",
+            "httpheaders",
+            "auth",
+            "authorization",
+            "bearertoken",
+            "basicauth",
+            "cookies",
+            "username",
+            "password",
+            "token",
+        ],
+        "remove it: a probe sends no headers and no credentials; use an address that answers without them",
+    ),
+    (
+        &["delete_pods"],
+        &["namespace", "selector", "labels", "labelselector", "deployment", "name", "ns"],
+        "list the pods first with list_pods, and write pods: \"{{ STEP.pods }}\"",
+    ),
+    (
+        OF_NODES,
+        &["selector", "nodeselector", "labelselector", "nodegroup", "zone", "all"],
+        "list the nodes first with list_nodes, and write nodes: \"{{ STEP.names }}\"",
+    ),
+    (
+        OF_WORKLOADS,
+        &["kind", "resourcetype", "workloadtype"],
+        "remove it: 'deployment', 'stateful_set' and 'daemon_set' say the kind",
+    ),
+    (
+        &["drain"],
+        &["ignoredaemonsets", "ignoredaemonset", "ignoredaemons"],
+        "remove it: drain always leaves the pods of daemon sets",
+    ),
+    (
+        &["drain"],
+        &["disableeviction"],
+        "remove it: drain always evicts, as disruption budgets allow",
+    ),
+    (&["drain"], &["podselector"], "remove it: all pods of the nodes are evicted"),
+    (
+        &[],
+        &["overwrite", "forceoverwrite", "replace"],
+        "remove it: a value that is there is always replaced, and the undo restores it",
+    ),
+    (
+        &[],
+        &["dryrun", "checkmode", "whatif", "preview", "noop", "plan"],
+        "remove it: `rafay-relay-sop plan` shows what a run would change",
+    ),
+    (
+        &[],
+        &[
+            "wait",
+            "waitforcompletion",
+            "waituntilready",
+            "waitready",
+            "watch",
+            "block",
+            "async",
+            "waitfor",
+        ],
+        "remove it: a step waits until what it did is complete",
+    ),
+    (
+        &[],
+        &[
+            "kubeconfig",
+            "context",
+            "kubecontext",
+            "profile",
+            "awsprofile",
+            "account",
+            "accountid",
+            "credentials",
+            "token",
+            "serviceaccount",
+            "rolearn",
+            "role",
+        ],
+        "remove it: a run works on the cluster and the AWS account of its configuration",
+    ),
+    (
+        &[],
+        &["record", "fieldmanager", "validate", "serverside", "output", "verbose", "quiet"],
+        "remove it: the journal of the run records what a step does",
+    ),
+];
+
+/// Returns what to do about a flag of another tool that an action needs not.
+pub(crate) fn not_needed(action: &str, written: &str) -> Option<&'static str> {
+    let word = folded(written);
+    let is_of = |of: &[&str]| of.is_empty() || of.contains(&action);
+    let mut rows = NOT_NEEDED.iter();
+    rows.find(|(of, words, _)| is_of(of) && words.contains(&word.as_str())).map(|(.., help)| *help)
+}
 
 /// Returns the parameter of an action that a word means, among those that are not given yet.
 pub(crate) fn parameter<'n>(

@@ -36,6 +36,16 @@ pub enum ObjectKindError {
         /// A kind that is similar.
         similar: Option<&'static str>,
     },
+    /// The kind is in another API group of Kubernetes itself.
+    #[error("{kind} is in {api_version}, not in {given}")]
+    OtherGroup {
+        /// The kind.
+        kind: String,
+        /// The API version that has it.
+        api_version: String,
+        /// The given one.
+        given: String,
+    },
     /// The given plural is that of another kind.
     #[error("the resource of {kind} is {resource}, not {given}")]
     OtherPlural {
@@ -147,6 +157,12 @@ impl ObjectKind {
         }
         let owned = kind.to_owned();
         let known = BUILT_IN.iter().find(|known| known.group == group && known.kind == kind);
+        if known.is_none()
+            && let Some(api_version) = other_version(group, kind)
+        {
+            let given = api_version_of(group, version);
+            return Err(ObjectKindError::OtherGroup { kind: owned, api_version, given });
+        }
         let resource = match (known, resource) {
             (Some(known), Some(given)) if known.resource != given => {
                 let (resource, given) = (known.resource, given.to_owned());
@@ -181,12 +197,31 @@ impl ObjectKind {
 
     /// Returns the API version, `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.clone()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        api_version_of(&self.group, &self.version)
     }
+}
+
+/// Returns the kind of Kubernetes itself that is written in the plural, or without its capitals: `pods`, `daemonset`.
+pub(crate) fn kind_of(written: &str) -> Option<&'static str> {
+    let lower = written.to_ascii_lowercase();
+    let is_meant =
+        |known: &&BuiltIn| known.resource == lower || known.kind.eq_ignore_ascii_case(&lower);
+    BUILT_IN.iter().find(is_meant).map(|known| known.kind)
+}
+
+fn api_version_of(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// Returns the API version in which Kubernetes itself has a kind, where the given group, which does not, is one of
+/// Kubernetes itself as well.
+fn other_version(group: &str, kind: &str) -> Option<String> {
+    /// A group that Kubernetes had once.
+    const FORMER: &str = "extensions";
+    let is_built_in = group == FORMER || BUILT_IN.iter().any(|known| known.group == group);
+    let known = BUILT_IN.iter().find(|known| known.kind == kind).filter(|_| is_built_in)?;
+    let version = if known.group == "autoscaling" { "v2" } else { "v1" };
+    Some(api_version_of(known.group, version))
 }
 
 /// Shows the resource with its group, as kubectl does: `pods`, `deployments.apps`.
@@ -260,6 +295,15 @@ mod tests {
             ("v1", "pods", None, true, "'pods' is not a kind, such as Deployment"),
             ("v1", "Node", None, true, "a Node is in no namespace"),
             ("v1", "Pod", None, false, "'namespace' is missing: every Pod is in one"),
+            ("v1", "Deployment", None, true, "Deployment is in apps/v1, not in v1"),
+            ("apps/v1", "Job", Some("jobs"), true, "Job is in batch/v1, not in apps/v1"),
+            (
+                "extensions/v1",
+                "Ingress",
+                None,
+                true,
+                "Ingress is in networking.k8s.io/v1, not in extensions/v1",
+            ),
             ("v1", "Pod", Some("secrets"), true, "the resource of Pod is pods, not secrets"),
         ] {
             assert_eq!(named(api_version, kind, resource, namespaced).unwrap_err(), message);

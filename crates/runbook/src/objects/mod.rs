@@ -5,6 +5,7 @@ mod kind;
 mod path;
 mod refusal;
 
+pub(crate) use kind::kind_of;
 pub use kind::{ObjectKind, ObjectKindError};
 pub use path::{ObjectPath, PathSegment, leaf_paths};
 pub use refusal::{refusal_to_patch, refusal_to_read};

@@ -42,5 +42,6 @@ fn check_policy(own: &Policy, defaults: Option<&Policy>, diagnostics: &mut Diagn
     }
     let (_, span) = own.backoff.clone().or(own.max_backoff.clone()).unwrap_or_default();
     let message = format!("'backoff' ({backoff}) exceeds 'max_backoff' ({max_backoff})");
-    diagnostics.push(Diagnostic::new(&RULE, span, message));
+    let help = format!("set 'max_backoff' to {backoff} or more, or a shorter 'backoff'");
+    diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
 }

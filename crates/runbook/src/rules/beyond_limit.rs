@@ -40,7 +40,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let (more, which) = if is_max { ("more", "maximum") } else { ("fewer", "minimum") };
             let message = match (size.as_number(), set) {
                 (Some(asked), Some((bound, _))) => {
-                    format!("this asks for {asked} nodes, but the {which} of the group is {bound}")
+                    let nodes =
+                        if asked == 1 { "1 node".to_owned() } else { format!("{asked} nodes") };
+                    format!("this asks for {nodes}, but the {which} of the group is {bound}")
                 }
                 _ => format!("this asks for {more} nodes than the {which} of the group"),
             };

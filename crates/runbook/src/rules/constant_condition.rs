@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use minijinja::machinery::ast::{BinOpKind, Expr};
 use serde_json::Map;
 
 use super::super::analysis::{AnalyzedStep, Role, TemplateSite};
 use super::super::document::RawStep;
 use super::super::evaluate::Known;
 use super::super::registry::{ActionKind, ActionSignature};
-use super::super::template;
+use super::super::template::canonical::canonical;
+use super::super::template::{self, parts};
 use super::super::types::Type;
-use super::super::yaml::{Node, ScalarValue};
+use super::super::yaml::{Node, ScalarValue, SourceMap};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -21,7 +23,8 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a condition that is the same for every run",
     explanation: "\
 A 'when', or the condition of an assertion, that does not depend on an input or an output has the same value in every
-run. So has one that its own form decides: `a == a`, `a or true`, `a != 1 or a != 2`, `b | length >= 0`.
+run. So has one that its own form decides: `a == a`, `a or true`, `a != 1 or a != 2`, `b | length >= 0`. `is defined`
+asks whether a step has run, and not whether a value is null: `is not none` asks that.
 
 To disable a step for a while, write `when: false`, which is clearer. An assertion that always fails is accepted where
 it is written as `that: false`, or in a step with 'when' or 'for_each': there it is what ends the run.",
@@ -38,7 +41,9 @@ enum Purpose {
 }
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    let known = Known::new(&Map::new());
+    let is_present = |path: &Expr<'_>| analysis.type_of_present(path).is_some();
+    let is_count = |path: &Expr<'_>| is_count(analysis, path);
+    let known = Known::new(&Map::new()).with_present(&is_present).with_counts(&is_count);
     // Many steps have the same condition.
     let mut variable = HashSet::new();
     for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
@@ -49,11 +54,46 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         for site in &step.sites {
             let Some(purpose) = purpose(site, raw, step) else { continue };
             let text = site.node.text().unwrap_or_default();
-            if !variable.contains(text) && !check_template(&known, site, purpose, diagnostics) {
+            if !variable.contains(text)
+                && !check_template(analysis, &known, site, purpose, diagnostics)
+            {
                 variable.insert(text);
             }
         }
         check_literal_assertion(raw, step, diagnostics);
+    }
+    check_tests_of_null(analysis, &known, diagnostics);
+}
+
+/// Whether a path is a field of an output whose type has no negative number.
+fn is_count(analysis: &Analysis<'_>, path: &Expr<'_>) -> bool {
+    let is_of_step = |get: &Expr<'_>| matches!(get, Expr::Var(var) if var.id != "inputs");
+    let Expr::GetAttr(get) = path else { return false };
+    let ty = is_of_step(&get.expr).then(|| analysis.type_of_present(path)).flatten();
+    matches!(ty, Some(Type::Integer(bounds)) if bounds.minimum.is_some_and(|least| least >= 0))
+}
+
+/// Reports tests for absence of what may be null, in templates that are no constant conditions themselves.
+fn check_tests_of_null(analysis: &Analysis<'_>, known: &Known<'_>, diagnostics: &mut Diagnostics) {
+    for site in analysis.sites().filter(|site| site.inferred.issues.is_empty()) {
+        // Most templates have no such test.
+        let Some(text) = site.node.text().filter(|text| text.contains("defined")) else { continue };
+        let Ok(template) = template::parse(text) else { continue };
+        if template.whole().is_some_and(|condition| known.truth(condition).is_some()) {
+            continue;
+        }
+        for expr in template.expressions() {
+            let Some(asked) = asked_of_null(analysis, expr) else { continue };
+            let is_true = matches!(asked.test, "defined" | "not undefined");
+            let always = if is_true { "true" } else { "false" };
+            let message = format!(
+                "'{} is {}' is always {always}: it may be null, and null is defined",
+                asked.path, asked.test
+            );
+            let span = template::span::of_expr(text, asked.expr);
+            let span = SourceMap::new(analysis.source.text(), site.node).range(span);
+            diagnostics.push(Diagnostic::new(&RULE, span, message).help(asked.help()));
+        }
     }
 }
 
@@ -83,7 +123,8 @@ fn literally_true(node: &Node) -> Option<Range<usize>> {
 
 /// Reports what is constant in a condition, and returns whether anything is.
 fn check_template(
-    known: &Known,
+    analysis: &Analysis<'_>,
+    known: &Known<'_>,
     site: &TemplateSite<'_>,
     purpose: Purpose,
     diagnostics: &mut Diagnostics,
@@ -97,12 +138,81 @@ fn check_template(
     let Some(condition) = template.whole() else { return false };
     if let Some(truth) = known.truth(condition) {
         if let Some((message, help)) = describe(purpose, truth) {
-            let diagnostic = Diagnostic::new(&RULE, inferred.span.clone(), message);
-            diagnostics.push(diagnostic.help(help));
+            let span = inferred.span.clone();
+            diagnostics.push(match asked_of_null(analysis, condition) {
+                Some(asked) => {
+                    let always = message.split(':').next().unwrap_or(message);
+                    let message =
+                        format!("{always}: '{}' may be null, and null is defined", asked.path);
+                    Diagnostic::new(&RULE, span, message).help(asked.help())
+                }
+                None => Diagnostic::new(&RULE, span, message).help(help),
+            });
         }
         return true;
     }
-    false
+    let mut decided = Vec::new();
+    decided_operands(known, condition, &mut decided);
+    for (operand, truth) in &decided {
+        let span = template::span::of_expr(text, operand);
+        let span = SourceMap::new(analysis.source.text(), site.node).range(span);
+        let message = format!("this part is always {truth}: the number is never negative");
+        let help = "compare it with the number that is meant, such as > 0, or remove it";
+        diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
+    }
+    !decided.is_empty()
+}
+
+/// Finds the operands of `and` and `or` that compare a count with what it always, or never, is.
+fn decided_operands<'e, 't>(
+    known: &Known<'_>,
+    expr: &'e Expr<'t>,
+    found: &mut Vec<(&'e Expr<'t>, bool)>,
+) {
+    match expr {
+        Expr::BinOp(op) if matches!(op.op, BinOpKind::ScAnd | BinOpKind::ScOr) => {
+            decided_operands(known, &op.left, found);
+            decided_operands(known, &op.right, found);
+        }
+        operand => found.extend(known.truth_of_count(operand).map(|truth| (operand, truth))),
+    }
+}
+
+/// A test for the absence of what may be null.
+struct AskedOfNull<'e, 't> {
+    expr: &'e Expr<'t>,
+    path: String,
+    test: &'static str,
+    /// The test that is meant.
+    meant: &'static str,
+}
+
+impl AskedOfNull<'_, '_> {
+    fn help(&self) -> String {
+        format!("write 'is {}' instead of 'is {}'", self.meant, self.test)
+    }
+}
+
+/// Returns the first test in an expression for the absence of what has a value in every run, and may be null.
+fn asked_of_null<'e, 't>(
+    analysis: &Analysis<'_>,
+    expr: &'e Expr<'t>,
+) -> Option<AskedOfNull<'e, 't>> {
+    // The parser writes `a is not defined` as `not (a is defined)`.
+    let negated = parts::negated(expr);
+    if let Expr::Test(test) = negated.unwrap_or(expr) {
+        let (asked, meant) = match (test.name, negated.is_some()) {
+            ("defined", false) => ("defined", "not none"),
+            ("defined", true) => ("not defined", "none"),
+            ("undefined", false) => ("undefined", "none"),
+            ("undefined", true) => ("not undefined", "not none"),
+            _ => return None,
+        };
+        let is_optional = matches!(analysis.type_of_present(&test.expr)?, Type::Optional(_));
+        let path = canonical(&test.expr);
+        return is_optional.then_some(AskedOfNull { expr, path, test: asked, meant });
+    }
+    parts::children(expr).into_iter().find_map(|part| asked_of_null(analysis, part))
 }
 
 /// Reports an assertion whose condition is written as `true`.

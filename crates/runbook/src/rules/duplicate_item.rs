@@ -30,7 +30,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 continue;
             };
             let message = "this item is in the list twice";
-            let diagnostic = Diagnostic::new(&RULE, start_span(&nodes[index]), message);
+            let diagnostic = Diagnostic::new(&RULE, start_span(&nodes[index]), message)
+                .help("remove one of the two: the step would run twice for it");
             diagnostics.push(diagnostic.label(start_span(&nodes[first]), "it is first here"));
         }
     }

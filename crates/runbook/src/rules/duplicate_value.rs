@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::super::analysis::{Role, TemplateSite};
 use super::super::document::{DocumentIssueKind, InputIssueKind, start_span};
 use super::super::template::{self, parts};
-use super::super::types::Type;
+use super::super::types::{FieldRelation, RecordType, Type};
 use super::super::yaml::{Node, SourceMap};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -32,7 +32,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         for (key, value) in raw.with.and_then(Node::pairs).unwrap_or_default() {
             let field = key.text().and_then(|name| action.params.field(name));
             let is_list = field.is_some_and(|field| matches!(field.ty.non_null(), Type::List(..)));
-            if is_list {
+            let is_checked = key.text().is_some_and(|name| must_differ(&action.params, name));
+            if is_list && !is_checked {
                 check_items(analysis, value, diagnostics);
             }
         }
@@ -56,6 +57,14 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(twice(place(second), place(first)));
         }
     }
+}
+
+/// Whether the items of a list must differ in some of their fields, so that two that do not are an error.
+fn must_differ(params: &RecordType, list: &str) -> bool {
+    params.relations.iter().any(|relation| match relation {
+        FieldRelation::Distinct { of, .. } => of.iter().any(|name| name == list),
+        _ => false,
+    })
 }
 
 fn twice(span: Range<usize>, first: Range<usize>) -> Diagnostic {

@@ -19,7 +19,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if let Some(items) = step.for_each.filter(|node| node.items().is_some_and(<[_]>::is_empty))
         {
             let message = "'for_each' has no items: the step never runs";
-            diagnostics.push(Diagnostic::new(&RULE, items.span.clone(), message));
+            let diagnostic = Diagnostic::new(&RULE, items.span.clone(), message);
+            diagnostics.push(diagnostic.help("name the items, or remove the step"));
         }
     }
     for step in &analysis.steps {
@@ -30,7 +31,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let Some(message) = empty_message(action, path) else {
                 continue;
             };
-            diagnostics.push(Diagnostic::new(&RULE, span.clone(), message));
+            let is_selection = message.ends_with("every object");
+            let diagnostic = Diagnostic::new(&RULE, span.clone(), message);
+            diagnostics.push(diagnostic.help(match is_selection {
+                true => "name at least one",
+                false => "name at least one, or remove the step",
+            }));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! None or several of a group of mutually exclusive parameters.
 
-use super::super::analysis::{ArgumentIssueKind, ParameterOwner};
+use super::super::analysis::ArgumentIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -24,10 +24,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             Some(first) => {
                 diagnostic.label(first.clone(), "first given here").help("remove one of them")
             }
-            None => diagnostic.help(match owner {
-                ParameterOwner::Action(_) => "add one of them under 'with'",
-                ParameterOwner::Record(_) => "add one of them",
-            }),
+            None => diagnostic.help(format!("add one of them{}", owner.place())),
         });
     }
 }

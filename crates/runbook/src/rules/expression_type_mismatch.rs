@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::super::analysis::{AT_ONCE, Role, TemplateSite};
-use super::super::types::{Field, Type, TypeMismatch};
+use super::super::template::{self, Template};
+use super::super::types::{Field, MismatchReason, Type, TypeMismatch, requirement};
+use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -41,8 +43,20 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
     }
     let span = inferred.span.clone();
     if let Some(value) = inferred.constant.as_ref().and_then(constant) {
+        let found = match &value {
+            Json::String(text) => quoted(text),
+            value => value.to_string(),
+        };
         let mismatch = site.wanted.coerce(value).err()?;
-        let message = format!("'{path}' {}", mismatch.reason);
+        let is_plain = found.len() <= 60 && mismatch.path.is_empty();
+        let message = match mismatch.reason {
+            MismatchReason::TypeMismatch { wanted, .. } if is_plain => {
+                format!("'{path}' must be {wanted}, not {found}")
+            }
+            reason @ MismatchReason::TypeMismatch { .. } => format!("'{path}' {reason}"),
+            reason if is_plain => format!("'{path}' {reason}, not {found}"),
+            reason => format!("'{path}' {reason}"),
+        };
         return Some(Diagnostic::new(&RULE, span, message));
     }
     let wanted = site.wanted.non_null().with_article();
@@ -56,13 +70,22 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
             Some(name_field_beside(diagnostic, analysis, site))
         }
         TypeMismatch::OutOfRange(limits) => {
-            let message = format!("'{path}' must be {limits}, but this expression never is");
+            let requirement = requirement(&limits);
+            let message = format!("'{path}' {requirement}, which this expression never does");
+            let message = message.replace(
+                "never does",
+                if requirement.starts_with("must be") { "never is" } else { "never has" },
+            );
             Some(Diagnostic::new(&RULE, span, message))
         }
         mismatch => {
             let reason = reason(&mismatch);
             let message = format!("'{path}' must be {wanted}, but in {found} {reason}");
-            Some(Diagnostic::new(&RULE, span, message))
+            let diagnostic = Diagnostic::new(&RULE, span, message);
+            Some(match parameter_of_record(analysis, site) {
+                Some(parameter) => diagnostic.help(format!("give it as '{parameter}'")),
+                None => diagnostic,
+            })
         }
     }
 }
@@ -73,6 +96,16 @@ fn parameter_for<'a>(analysis: &'a Analysis<'_>, site: &TemplateSite<'_>) -> Opt
     let signature = analysis.steps.get(site.step)?.signature?;
     let takes_it = |field: &&Field| {
         field.ty.kind() == Some(kind) && field.ty.check_assignable(&site.inferred.ty).is_ok()
+    };
+    signature.params.fields.iter().find(takes_it).map(|field| field.name.as_str())
+}
+
+/// Returns the parameter of the same action that takes such a record.
+fn parameter_of_record<'a>(analysis: &'a Analysis<'_>, site: &TemplateSite<'_>) -> Option<&'a str> {
+    let signature = analysis.steps.get(site.step)?.signature?;
+    let takes_it = |field: &&Field| {
+        matches!(field.ty.non_null(), Type::Record(record) if record.fields.iter().any(|f| f.required))
+            && field.ty.check_assignable(&site.inferred.ty).is_ok()
     };
     signature.params.fields.iter().find(takes_it).map(|field| field.name.as_str())
 }
@@ -91,16 +124,25 @@ fn name_field_beside(
         let wanted = site.wanted.kind();
         let is_meant = |field: &&Field| {
             let is_of_kind = wanted.is_some() && field.ty.kind() == wanted;
-            let fits = match beside.is_map {
-                true => Type::list(field.ty.non_null().clone()),
-                false => field.ty.non_null().clone(),
+            let fits = match (field.ty.non_null(), beside.is_map, beside.takes_one) {
+                (Type::List(of, _), false, true) => (**of).clone(),
+                (ty, true, false) => Type::list(ty.clone()),
+                (ty, ..) => ty.clone(),
             };
-            is_of_kind && site.wanted.check_assignable(&fits).is_ok()
+            let is_of_records = wanted.is_none() && has_records(&site.wanted);
+            (is_of_kind || is_of_records) && site.wanted.check_assignable(&fits).is_ok()
         };
         let field = beside.record.fields.iter().find(is_meant)?;
         Some(beside.with_field(&field.name))
     }) else {
-        if let Some(parameter) = parameter_for(analysis, site) {
+        if let Some(filter) = needless_map(site) {
+            let help =
+                format!("leave {filter} out: the records are needed, and not a field of them");
+            diagnostic.help = Some(help);
+        } else if let Some(expression) = with_field(site) {
+            diagnostic.help = Some(format!("write {{{{ {expression} }}}}"));
+            diagnostic.suggestion = Some(expression);
+        } else if let Some(parameter) = parameter_for(analysis, site) {
             diagnostic.help = Some(format!("give them as '{parameter}'"));
         }
         return diagnostic;
@@ -114,30 +156,150 @@ fn name_field_beside(
     diagnostic
 }
 
+/// Whether a value is a record, or a list of records.
+fn has_records(ty: &Type) -> bool {
+    match ty.non_null() {
+        Type::Record(_) => true,
+        Type::List(of, _) => matches!(of.non_null(), Type::Record(_)),
+        _ => false,
+    }
+}
+
+/// Returns the expression of a site, as far as it is short enough for a message.
+fn expression<'s>(site: &'s TemplateSite<'_>) -> Option<&'s str> {
+    site.node.text().and_then(template::inside_braces).filter(|text| text.len() <= 60)
+}
+
+/// Returns the expression with the field of a record that has the wanted type.
+fn with_field(site: &TemplateSite<'_>) -> Option<String> {
+    let Type::Record(record) = site.inferred.ty.non_null() else { return None };
+    let path = expression(site)?;
+    let is_path = path.chars().all(|c| c.is_alphanumeric() || "_.".contains(c));
+    let fits = |field: &&Field| field.required && site.wanted.check_assignable(&field.ty).is_ok();
+    let is_text = site.wanted.non_null().is_text() && is_path;
+    let mut fields = record.fields.iter().filter(fits);
+    // The first field of a text would be a guess.
+    let field = fields.clone().find(|field| field.name == "name").or_else(|| fields.next());
+    let kind = site.wanted.kind();
+    let field =
+        field.filter(|field| field.name == "name" || kind.is_some() && field.ty.kind() == kind);
+    field.filter(|_| is_text).map(|field| format!("{path}.{}", field.name))
+}
+
+/// Returns the filter that makes values of records, where the records are wanted.
+fn needless_map<'s>(site: &'s TemplateSite<'_>) -> Option<&'s str> {
+    let text = site.node.text().filter(|_| has_records(&site.wanted))?;
+    let start = text.rfind("map(attribute=")?;
+    let filter = text.get(start..)?;
+    let end = filter.find(')')? + 1;
+    let rest = filter.get(end..)?.trim_start();
+    let is_last =
+        rest.starts_with("}}") || rest.starts_with("| list }}") || rest.starts_with("| list}}");
+    filter.get(..end).filter(|_| is_last)
+}
+
 fn constant(value: &minijinja::Value) -> Option<Json> {
     serde_json::to_value(value).ok()
 }
 
 fn help(site: &TemplateSite<'_>) -> Option<String> {
     let (wanted, ty) = (site.wanted.non_null(), site.inferred.ty.non_null());
+    if site.is_text && ty.is_text() {
+        return Some(around(site));
+    }
+    if let (Type::Map(of, _), ty) = (wanted, ty)
+        && of.check_assignable(ty).is_ok()
+    {
+        let expression = expression(site).unwrap_or("…");
+        return Some(format!(
+            "write {{KEY: \"{{{{ {expression} }}}}\"}}, with the key that is meant"
+        ));
+    }
     let text = match (wanted, ty) {
         (Type::Integer(_), Type::Number(_)) if site.inferred.divides => {
             "'/' yields a fraction: use '//', or '| int'"
         }
         (Type::Integer(_), Type::Number(_)) => "use '| int'",
-        (_, ty) if site.is_text && ty.is_text() => {
-            "a template with text around it yields a string: remove the text around {{ … }}"
-        }
         (Type::Integer(_), ty) if ty.is_text() => "use '| int' to convert a string to an integer",
         (Type::Number(_), ty) if ty.is_text() => "use '| float' to convert a string to a number",
         (Type::Duration, Type::String(_)) => "declare the input with 'type: duration'",
         (Type::Duration, ty) if ty.is_numeric() => "add a unit: {{ … }}s",
         (Type::Enum(_), Type::String(_)) => "declare the input with 'type: enum' and 'values'",
         (Type::List(of, _), ty) if of.check_assignable(ty).is_ok() => "put it into a list: [ … ]",
-        (Type::String(_), Type::List(..)) => "use '| join(\", \")' to convert a list to a string",
+        (Type::Boolean, ty) if ty.is_numeric() => "compare it, such as x > 0",
+        (Type::Boolean, ty) if ty.is_text() => "compare it, such as x == 'yes', or use '| bool'",
+        (Type::Boolean, Type::List(..)) => "compare its length, such as x | length > 0",
+        (Type::String(_), Type::List(of, _)) => joining(of),
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// Returns what to write instead of templates with text around them.
+fn around(site: &TemplateSite<'_>) -> String {
+    const SHOWN: usize = 80;
+    let text = site.node.text().unwrap_or_default().trim();
+    let joined = template::parse(text).ok().and_then(|template| joined(&template));
+    match (site.wanted.non_null(), joined) {
+        (ty, Some(joined)) if ty.is_numeric() && joined.len() <= SHOWN => {
+            format!("write it as one template: \"{{{{ {joined} }}}}\"")
+        }
+        (Type::Boolean, Some(joined)) if joined.len() <= SHOWN => {
+            format!("write it as one template: \"{{{{ {joined} }}}}\"")
+        }
+        (Type::Record(record), _) => {
+            let fields: Vec<String> = record.names().map(|name| format!("{name}: …")).collect();
+            format!("write {{{}}}: text around {{{{ … }}}} makes a string of it", fields.join(", "))
+        }
+        (Type::Map(..), _) => {
+            "write {KEY: \"{{ … }}\"}: text around {{ … }} makes a string of it".to_owned()
+        }
+        (Type::List(..), _) => {
+            "write [\"{{ … }}\"]: text around {{ … }} makes a string of it".to_owned()
+        }
+        _ => "remove the text around {{ … }}, which makes a string of it".to_owned(),
+    }
+}
+
+/// Returns the expression that templates with operators between them are: `{{ a }} + {{ b }}`.
+pub(super) fn joined(template: &Template<'_>) -> Option<String> {
+    let text = template.text();
+    let between = template.literal_parts().map(|part| text.get(part).unwrap_or_default());
+    let is_operator = |word: &str| {
+        let is_word =
+            matches!(word, "and" | "or" | "not" | "in" | "is" | "none" | "true" | "false");
+        is_word || word.bytes().all(|b| b.is_ascii_digit() || b"+-*/%().<>=!".contains(&b))
+    };
+    let words: Vec<&str> = between.flat_map(str::split_whitespace).collect();
+    if words.is_empty() || !words.into_iter().all(is_operator) {
+        return None;
+    }
+    let mut joined = String::new();
+    let mut rest = text;
+    while let Some((before, (inside, after))) =
+        rest.split_once("{{").and_then(|(before, rest)| Some((before, rest.split_once("}}")?)))
+    {
+        let inside = inside.trim();
+        let is_path = inside.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.[]'".contains(&b));
+        joined.push_str(before);
+        joined.push_str(&if is_path { inside.to_owned() } else { format!("({inside})") });
+        rest = after;
+    }
+    joined.push_str(rest);
+    let joined = joined.split_whitespace().collect::<Vec<_>>().join(" ");
+    template::parse(&format!("{{{{ {joined} }}}}")).is_ok().then_some(joined)
+}
+
+/// Returns how the items of a list become a string.
+pub(super) fn joining(of: &Type) -> &'static str {
+    match of {
+        Type::Optional(of) if matches!(**of, Type::Record(_)) => {
+            "join one field of its items: | reject('none') | map(attribute='FIELD') | join(', ')"
+        }
+        Type::Optional(_) => "join its items: | reject('none') | join(', ')",
+        Type::Record(_) => "join one field of its items: | map(attribute='FIELD') | join(', ')",
+        _ => "join its items: | join(', ')",
+    }
 }
 
 fn reason(mismatch: &TypeMismatch) -> String {

@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use super::super::analysis::{Outcome, OutcomeKind};
 use super::super::document::start_span;
 use super::super::evaluate::FaultKind;
-use super::super::yaml::quoted;
+use super::super::types::MismatchReason;
+use super::super::yaml::{Node, quoted};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -22,8 +23,8 @@ other value would fail: a parameter is outside its limits or has another format,
 its step, a division is by zero, or a list has no such item. Choose another default, or leave it out: an input without
 a default must be given. What fails without any input is an error too.
 
-A default with which a step does nothing, because a list of nodes or pods is empty, is a warning, and so is one with
-which a step fails whose 'when' depends on outputs. A step that does not run with the defaults is not checked.",
+A default with which a step fails whose 'when' depends on outputs is a warning. A step that does not run with the
+defaults is not checked. A list of nodes or pods that is empty by default is accepted: the step then does nothing.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -49,6 +50,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             [one] => inputs.get(*one).and_then(|input| input.default),
             _ => None,
         };
+        if let OutcomeKind::Fault(FaultKind::NoSuchItem, part) = &outcome.kind
+            && let Some(default) = default
+            && let Some(diagnostic) = misspelled_key(&outcome, part, default, diagnostics)
+        {
+            diagnostics.push(diagnostic.label(start_span(default), "the default"));
+            continue;
+        }
         let subject = match (default.is_some(), outcome.inputs.is_empty()) {
             (true, _) => "with this default, ",
             (false, true) => "",
@@ -81,6 +89,33 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// Returns the diagnostic of a key that is a misspelled one of the default.
+fn misspelled_key(
+    outcome: &Outcome<'_>,
+    part: &str,
+    default: &Node,
+    diagnostics: &Diagnostics,
+) -> Option<Diagnostic> {
+    let (path, key) = part.rsplit_once('.')?;
+    let keys = default.pairs()?.iter().filter_map(|(key, _)| key.text());
+    let meant = diagnostics.spelling.correction(key, keys)?;
+    let mut span = outcome.span.clone();
+    // The part can be written with other spaces than it is shown with.
+    let suggestion = if span.len() == part.len() {
+        span.start = span.end - key.len();
+        meant.clone()
+    } else {
+        format!("{path}.{meant}")
+    };
+    let message = format!("the default of '{path}' has no '{key}'");
+    let mut diagnostic = Diagnostic::new(&RULE, span, message).replace(meant);
+    diagnostic.suggestion = Some(suggestion);
+    if !outcome.is_certain {
+        diagnostic.severity = Severity::Warning;
+    }
+    Some(diagnostic)
+}
+
 fn describe(outcome: &Outcome<'_>) -> String {
     let name = outcome.name;
     match &outcome.kind {
@@ -96,7 +131,13 @@ fn describe(outcome: &Outcome<'_>) -> String {
         }
         OutcomeKind::Fault(FaultKind::Other, part) => format!("'{part}' cannot be evaluated"),
         OutcomeKind::Mismatch { reason, path, found } if path.is_empty() => match shown(found) {
-            Some(found) => format!("'{name}' {reason}, not {found}"),
+            // A value of another type is named in the reason.
+            Some(found) => match reason {
+                MismatchReason::TypeMismatch { wanted, .. } => {
+                    format!("'{name}' must be {wanted}, not {found}")
+                }
+                reason => format!("'{name}' {reason}, not {found}"),
+            },
             None => format!("'{name}' {reason}"),
         },
         OutcomeKind::Mismatch { reason, path, .. } => {
@@ -114,6 +155,9 @@ fn help(outcome: &Outcome<'_>) -> String {
     match &outcome.kind {
         OutcomeKind::TooLong { wait, .. } => {
             format!("choose a shorter one, or set a 'timeout' longer than {wait}")
+        }
+        OutcomeKind::Mismatch { .. } if outcome.inputs.is_empty() => {
+            "write another value here".to_owned()
         }
         _ if outcome.inputs.is_empty() => "correct the expression".to_owned(),
         OutcomeKind::Empty(_) => {

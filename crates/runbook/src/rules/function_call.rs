@@ -16,14 +16,18 @@ instead of len(nodes) write nodes | length.",
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
-        if matches!(issue.kind, TemplateIssueKind::FunctionCall) {
-            let message = "function calls are not supported in templates";
-            let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-            let text = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
-            diagnostics.push(match habits::call(text) {
-                Some(rewrite) => diagnostic.rewrite(rewrite),
-                None => diagnostic.help("use a filter: name | upper, nodes | length"),
-            });
-        }
+        let TemplateIssueKind::FunctionCall(call) = &issue.kind else { continue };
+        let message = "function calls are not supported in templates";
+        let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
+        let written = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
+        diagnostics.push(match habits::call(call) {
+            Some(rewrite) => {
+                let mut diagnostic = diagnostic.rewrite(rewrite);
+                // The span of a method is not that of the whole expression.
+                diagnostic.suggestion.take_if(|_| written != call);
+                diagnostic
+            }
+            None => diagnostic.help("use a filter: name | upper, nodes | length"),
+        });
     }
 }

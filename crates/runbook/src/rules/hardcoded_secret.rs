@@ -30,6 +30,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message).help(help));
         }
     }
+    for (name, span) in analysis.questions().filter(|(name, _)| is_secret_name(name)) {
+        let message = format!("the name of the question '{name}' suggests a secret");
+        let help = "answers are written to the journal; use an IAM role or a service account";
+        diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
+    }
     let mut found = secrets::find(analysis.source.text());
     for step in &analysis.document.steps {
         if let Some(with) = step.with {

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::{
-    Analysis, Diagnostics, Severity, exactly_one_of, expression_type_mismatch, invalid_enum_value,
-    invalid_format, invalid_input, invalid_object, invalid_type, literal_type_mismatch,
-    missing_key, missing_parameter, out_of_range, unknown_key, unknown_parameter, unused_input,
-    unused_output,
+    Analysis, Diagnostic, Diagnostics, Severity, exactly_one_of, expression_type_mismatch,
+    hardcoded_secret, invalid_enum_value, invalid_format, invalid_input, invalid_object,
+    invalid_type, literal_type_mismatch, missing_key, missing_parameter, out_of_range, unknown_key,
+    unknown_parameter, unused_input, unused_output, wrong_default,
 };
 use crate::diagnostics::enclosing;
-use crate::yaml::{Node, NodeKind};
+use crate::yaml::{Node, NodeKind, YamlIssue, YamlIssueKind};
 
 /// The rules about what is not there.
 const MISSING: [&str; 5] = [
@@ -49,6 +49,8 @@ pub(super) fn hold_back(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) 
     if diagnostics.iter().any(|one| one.severity == Severity::Error) {
         diagnostics.retain(|one| !UNUSED.contains(&one.code));
     }
+    hold_back_merged(analysis, diagnostics);
+    hold_back_refused_secrets(diagnostics);
     let of_unknown = diagnostics.iter().filter(|one| UNKNOWN.contains(&one.code));
     let unknown: HashSet<usize> = of_unknown.map(|one| one.span.start).collect();
     let Some(tree) = analysis.tree.filter(|_| !unknown.is_empty()) else { return };
@@ -61,6 +63,52 @@ pub(super) fn hold_back(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) 
         !(MISSING.contains(&one.code) && is_within(&one.span, &found.mappings)
             || OF_VALUES.contains(&one.code) && is_within(&one.span, &found.values))
     });
+}
+
+/// Removes what is said of the form of a default that is refused because of the secret in it: the secret is an error
+/// then.
+fn hold_back_refused_secrets(diagnostics: &mut Diagnostics) {
+    let is_secret = |one: &&Diagnostic| one.code == hardcoded_secret::RULE.code;
+    let secrets: Vec<Range<usize>> =
+        diagnostics.iter().filter(is_secret).map(|one| one.span.clone()).collect();
+    let has = |default: &Diagnostic, secret: &Range<usize>| {
+        default.span.start <= secret.start && secret.end <= default.span.end
+    };
+    let is_refused = |one: &Diagnostic| {
+        one.code == wrong_default::RULE.code && secrets.iter().any(|secret| has(one, secret))
+    };
+    let refused: Vec<Range<usize>> =
+        diagnostics.iter().filter(|one| is_refused(one)).map(|one| one.span.clone()).collect();
+    if refused.is_empty() {
+        return;
+    }
+    diagnostics.retain(|one| !is_refused(one));
+    diagnostics.raise(|one| {
+        one.code == hardcoded_secret::RULE.code
+            && refused
+                .iter()
+                .any(|default| default.start <= one.span.start && one.span.end <= default.end)
+    });
+}
+
+/// Removes what is missing in a step, or in a part of the runbook, into which other keys are merged.
+fn hold_back_merged(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let is_merge = |issue: &&YamlIssue| matches!(issue.kind, YamlIssueKind::MergeKey);
+    let steps = &analysis.document.steps;
+    let merged = |issue: &YamlIssue| {
+        let at = issue.span.start;
+        let step = steps.partition_point(|step| step.node.span.start <= at).checked_sub(1);
+        let step = step.and_then(|step| steps.get(step)).map(|step| &step.node.span);
+        let parts = || analysis.root.iter().map(|(_, value)| &value.span);
+        let is_around = |span: &&Range<usize>| span.start <= at && at < span.end;
+        step.filter(is_around).or_else(|| parts().find(is_around)).cloned()
+    };
+    let mut merged: Vec<Range<usize>> =
+        analysis.yaml.iter().filter(is_merge).filter_map(merged).collect();
+    merged.sort_by_key(|range| range.start);
+    if !merged.is_empty() {
+        diagnostics.retain(|one| !(MISSING.contains(&one.code) && is_within(&one.span, &merged)));
+    }
 }
 
 /// The places of unknown keys, in the order of the text.

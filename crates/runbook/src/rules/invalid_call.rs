@@ -18,7 +18,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let CallProblem::Invalid { source, errors } = problem else { continue };
         let name = node.text().unwrap_or_default();
         let message = format!("the runbook '{name}' has {}", text::plural(errors.len(), "error"));
-        let mut diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
+        let mut diagnostic =
+            Diagnostic::new(&RULE, node.span.clone(), message).help("correct that runbook first");
         if let Some(first) = errors.first() {
             let text = format!("{}: {}", first.code, first.message);
             diagnostic = diagnostic.label_in(source, first.span.clone(), text);

@@ -1,10 +1,12 @@
 //! A `for_each` that is neither a list nor a map.
 
+use std::borrow::Cow;
+
 use super::super::MAX_ITEMS;
 use super::super::analysis::{Role, TemplateSite};
 use super::super::document::start_span;
-use super::super::template::is_template;
-use super::super::types::Type;
+use super::super::template::{self, is_template};
+use super::super::types::{Field, Type};
 use super::super::yaml::{Node, NodeKind};
 
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -45,21 +47,40 @@ fn check_template(site: &TemplateSite<'_>, diagnostics: &mut Diagnostics) {
         let diagnostic = Diagnostic::new(&RULE, site.node.span.clone(), message);
         return diagnostics.push(diagnostic.help("write \"{{ a + b }}\" to join two lists"));
     }
-    let (message, help) = match &inferred.ty {
+    let (message, help): (String, Cow<'_, str>) = match &inferred.ty {
         Type::List(..) | Type::Map(..) | Type::Any => return,
         Type::Optional(of) if matches!(**of, Type::List(..) | Type::Map(..)) => (
             "'for_each' must be a list or a map, but this expression may be null".to_owned(),
-            "add a default, such as {{ x | default([]) }}",
+            "add a default, such as {{ x | default([]) }}".into(),
         ),
         other => (
             format!(
                 "'for_each' must be a list or a map, but this expression yields {}",
                 other.with_article()
             ),
-            "name a list in it, such as {{ nodes.names }}",
+            list_in(site).into(),
         ),
     };
     diagnostics.push(Diagnostic::new(&RULE, inferred.span.clone(), message).help(help));
+}
+
+/// Names the list that is meant in what an expression yields: the names, where there are several.
+fn list_in(site: &TemplateSite<'_>) -> String {
+    let Type::Record(record) = site.inferred.ty.non_null() else {
+        return "name a list or a map, or write one: [ … ]".to_owned();
+    };
+    let is_list = |field: &&Field| matches!(field.ty.non_null(), Type::List(..));
+    let lists = || record.fields.iter().filter(is_list);
+    let list = lists().find(|field| field.name == "names").or_else(|| lists().next());
+    let Some(list) = list else {
+        return "it has no list in it: name a list of another step, or of an input".to_owned();
+    };
+    let path = site.node.text().and_then(template::inside_braces);
+    let is_path = |path: &&str| path.chars().all(|c| c.is_alphanumeric() || "_.".contains(c));
+    match path.filter(is_path) {
+        Some(path) => format!("write {{{{ {path}.{} }}}}", list.name),
+        None => format!("name a list in it, such as its field '{}'", list.name),
+    }
 }
 
 fn check_literal(node: &Node, diagnostics: &mut Diagnostics) {

@@ -1,7 +1,14 @@
 //! A string that does not have its parameter's format.
 
-use super::super::analysis::{ArgumentIssueKind, ImpossibleText, Role};
+use std::collections::HashSet;
+
+use serde_json::Value as Json;
+
+use super::super::analysis::{ArgumentIssueKind, ImpossibleText, Role, TemplateSite};
 use super::super::habits;
+use super::super::template;
+use super::super::types::{Syntax, Type};
+use super::super::yaml::{Node, ScalarValue, quoted};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -20,28 +27,135 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let ArgumentIssueKind::InvalidFormat { path, form, found } = &issue.kind else {
             continue;
         };
-        let message = format!("'{path}' {form}, not {found}");
-        let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         let text = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
         let is_duration = form.starts_with("must be a duration");
-        let meant = habits::duration(text.trim_matches(['"', '\''])).filter(|_| is_duration);
-        diagnostics.push(match meant {
-            Some(meant) => diagnostic.replace(meant),
-            None => diagnostic,
+        let text = text.trim_matches(['"', '\'']);
+        let syntax = [Syntax::Url, Syntax::Image, Syntax::LabelSelector].into_iter();
+        let mut of =
+            syntax.filter(|syntax| form.strip_prefix("must be ") == Some(&syntax.sentence()));
+        let why = of.find_map(|syntax| syntax.refusal(text));
+        let message = format!("'{path}' {}, not {found}", short(form, why));
+        let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
+        let meant = habits::duration(text).filter(|_| is_duration);
+        let of_kubectl =
+            form.ends_with("with a letter or digit") || form.contains("lowercase letters");
+        let name = kubectl_name(text).filter(|_| of_kubectl);
+        let comment = [" // ", " /* "].iter().find(|sign| text.contains(**sign));
+        // `kubectl label node a in-rotation-`
+        let removed = text.strip_suffix('-').filter(|key| {
+            form.starts_with("has a key")
+                && ["labels", "annotations"].contains(&path.as_str())
+                && Syntax::LabelKey.matches(key)
+        });
+        if let Some(key) = removed {
+            diagnostics.push(diagnostic.help(format!("write {key}: null, which removes it")));
+            continue;
+        }
+        diagnostics.push(match (meant, why, name) {
+            _ if comment.is_some() => diagnostic
+                .help("a comment begins with ' #': what begins with '/' is a part of the value"),
+            (.., Some(name)) => diagnostic.write(name),
+            (Some(meant), ..) => diagnostic.replace(meant),
+            (None, Some(why), _) => diagnostic.help(why),
+            (None, None, None) => diagnostic,
         });
     }
+    check_literal_items(analysis, diagnostics);
     for site in analysis.sites() {
         let Role::Parameter(path) = &site.role else { continue };
-        let Some(ImpossibleText { span, character, form }) = analysis.impossible_text(site) else {
+        let Some(ImpossibleText { span, character, form, why }) = analysis.impossible_text(site)
+        else {
             continue;
         };
+        let form = short(&form, why);
         let message = match character {
             Some(character) => {
                 format!("'{path}' must be {form}; {} is not allowed in it", shown(character))
             }
             None => format!("'{path}' must be {form}, which this text never is"),
         };
-        diagnostics.push(Diagnostic::new(&RULE, span, message));
+        let mut diagnostic = Diagnostic::new(&RULE, span, message);
+        diagnostic.help = why.map(str::to_owned);
+        diagnostics.push(diagnostic);
+    }
+}
+
+/// Reports the items of a literal `for_each` that the parameter with `{{ each }}` does not take.
+fn check_literal_items(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
+        let Some(items) = raw.for_each.and_then(Node::items) else { continue };
+        let is_each = |site: &&TemplateSite<'_>| {
+            let expression = site.node.text().and_then(template::inside_braces);
+            site.inferred.issues.is_empty() && expression == Some("each")
+        };
+        let mut told = HashSet::new();
+        for site in step.sites.iter().filter(is_each) {
+            let (Role::Parameter(path), Type::String(_)) = (&site.role, site.wanted.non_null())
+            else {
+                continue;
+            };
+            for item in items {
+                let Some(ScalarValue::Text(text)) = item.scalar_value() else { continue };
+                if template::is_template(text) || !told.insert(item.span.start) {
+                    continue;
+                }
+                let Err(mismatch) = site.wanted.coerce(Json::from(text)) else {
+                    told.remove(&item.span.start);
+                    continue;
+                };
+                let (reason, found) = (mismatch.reason, quoted(text));
+                let message = format!("'{path}' {reason}, not {found}");
+                let mut diagnostic = Diagnostic::new(&RULE, item.span.clone(), message)
+                    .label(site.node.span.clone(), "it is used here");
+                let mut words = text.split_whitespace();
+                let is_item = |word: &str| site.wanted.coerce(Json::from(word)).is_ok();
+                if text.contains(' ') && words.clone().count() <= 10 && words.all(is_item) {
+                    let items: Vec<&str> = text.split_whitespace().collect();
+                    let items = items.join(", ");
+                    diagnostic = diagnostic.help(format!("a comma is missing: write {items}"));
+                }
+                diagnostics.push(diagnostic);
+            }
+        }
+    }
+}
+
+/// Returns the name of an object that is written as kubectl takes it: `deployment/relay`.
+fn kubectl_name(text: &str) -> Option<&str> {
+    const KINDS: [&str; 22] = [
+        "deployment",
+        "deployments",
+        "deployment.apps",
+        "deploy",
+        "statefulset",
+        "statefulsets",
+        "statefulset.apps",
+        "sts",
+        "daemonset",
+        "daemonsets",
+        "daemonset.apps",
+        "ds",
+        "pod",
+        "pods",
+        "po",
+        "node",
+        "nodes",
+        "no",
+        "namespace",
+        "namespaces",
+        "ns",
+        "configmap",
+    ];
+    let (kind, name) = text.split_once('/')?;
+    let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    (KINDS.contains(&kind) && !name.is_empty() && name.bytes().all(is_name)).then_some(name)
+}
+
+/// Returns the description of a format, in short where the reason is given.
+fn short<'f>(form: &'f str, why: Option<&str>) -> &'f str {
+    match form.split_once(": of ").filter(|_| why.is_some()) {
+        Some((short, _)) => short,
+        None => form,
     }
 }
 

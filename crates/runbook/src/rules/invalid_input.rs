@@ -1,6 +1,6 @@
 //! Invalid input declaration.
 
-use super::super::document::{DocumentIssue, DocumentIssueKind, InputIssueKind};
+use super::super::document::{DocumentIssue, DocumentIssueKind, InputIssueKind, is_name};
 use super::super::habits;
 use super::super::types::{MAX_TYPE_DEPTH, Syntax, Type};
 use super::super::yaml::quoted;
@@ -27,7 +27,7 @@ and syntax for strings; min_length and max_length for lists; values for enums.",
 };
 
 /// The format of a name.
-const NAME_HELP: &str = "use a lowercase letter, then lowercase letters, digits and '_'";
+const NAME_RULE: &str = "a lowercase letter, then lowercase letters, digits and '_'";
 
 /// The remedy for a type that is nested too deeply.
 const TYPE_DEPTH_HELP: &str = "pass the parts of the value in inputs of their own";
@@ -42,7 +42,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         }
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message(kind));
         diagnostics.push(match kind {
-            InputIssueKind::InvalidName(_) => diagnostic.help(NAME_HELP),
+            InputIssueKind::InvalidName(name) => diagnostic.help(match valid_name(name) {
+                Some(valid) => format!("write {valid}: {NAME_RULE}"),
+                None => format!("use {NAME_RULE}"),
+            }),
             InputIssueKind::UnknownType(name) => {
                 unknown_type(diagnostic, issue, name, analysis, diagnostics)
             }
@@ -51,9 +54,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             }
             InputIssueKind::TypeTooDeep => diagnostic.help(TYPE_DEPTH_HELP),
             InputIssueKind::NoValues => diagnostic.help("add 'values: [a, b]'"),
-            InputIssueKind::InapplicableLimit { .. }
-            | InputIssueKind::EmptyRange
-            | InputIssueKind::DuplicateValue(_) => diagnostic,
+            InputIssueKind::InapplicableLimit { limit, ty } => {
+                diagnostic.help(applicable(limit, ty))
+            }
+            InputIssueKind::EmptyRange => {
+                diagnostic.help("write a maximum that is not below the minimum")
+            }
+            InputIssueKind::DuplicateValue(_) => diagnostic,
         });
     }
 }
@@ -103,3 +110,27 @@ fn unknown_type(
 /// The names of the types.
 const TYPES_HELP: &str =
     "available: string, integer, number, boolean, duration, enum, list of T, map of T, optional T";
+
+/// Returns a name with each sign replaced by '_', if that is valid.
+fn valid_name(name: &str) -> Option<String> {
+    const MAX_SHOWN: usize = 60;
+    let replace = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let valid: String = name.trim().chars().take(MAX_SHOWN).map(replace).collect();
+    is_name(&valid).then_some(valid)
+}
+
+/// Returns what to write instead of a limit that a type does not have.
+fn applicable(limit: &str, ty: &str) -> &'static str {
+    let is_of = |names: &[&str]| names.iter().any(|name| ty.contains(name));
+    match limit {
+        "minimum" | "maximum" if is_of(&["string", "list"]) => {
+            "remove it; the length is limited by 'min_length' and 'max_length'"
+        }
+        "min_length" | "max_length" if is_of(&["integer", "number"]) => {
+            "remove it; a number is limited by 'minimum' and 'maximum'"
+        }
+        "values" => "remove it, or write 'type: enum'",
+        "syntax" => "remove it: only strings have a syntax",
+        _ => "remove it",
+    }
+}

@@ -1,6 +1,6 @@
 //! Parameters that name no object of Kubernetes.
 
-use super::super::objects::ObjectKindError;
+use super::super::objects::{ObjectKindError, kind_of};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -20,7 +20,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for object in analysis.objects() {
         let Err(error) = &object.kind else { continue };
         let parameter = match error {
-            ObjectKindError::InvalidVersion(_) => "api_version",
+            ObjectKindError::InvalidVersion(_) | ObjectKindError::OtherGroup { .. } => {
+                "api_version"
+            }
             ObjectKindError::InvalidKind(_)
             | ObjectKindError::UnknownPlural { .. }
             | ObjectKindError::MissingNamespace(_) => "kind",
@@ -28,8 +30,40 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             ObjectKindError::NoNamespace(_) => "namespace",
         };
         let mut diagnostic = Diagnostic::new(&RULE, object.span(parameter), error.to_string());
-        if let ObjectKindError::UnknownPlural { similar: Some(similar), .. } = error {
-            diagnostic = diagnostic.help(format!("did you mean '{similar}'?"));
+        match error {
+            ObjectKindError::UnknownPlural { similar: Some(similar), .. } => {
+                diagnostic = diagnostic.help(format!("did you mean '{similar}'?"));
+            }
+            ObjectKindError::OtherGroup { api_version, .. } => {
+                let help = format!("write 'api_version: {api_version}'");
+                diagnostic = diagnostic.help(help);
+            }
+            ObjectKindError::InvalidVersion(_) => {
+                let help =
+                    "write it as `kubectl api-resources` shows it: v1, apps/v1 or GROUP/VERSION";
+                diagnostic = diagnostic.help(help);
+            }
+            ObjectKindError::InvalidKind(written) => {
+                let meant = kind_of(written);
+                let help = meant.map_or_else(
+                    || "write it in the singular, with a capital, as in a manifest".to_owned(),
+                    |kind| format!("write {kind}"),
+                );
+                diagnostic = diagnostic.help(help);
+                diagnostic.suggestion = meant.map(str::to_owned);
+            }
+            ObjectKindError::OtherPlural { resource, .. } => {
+                let help = format!("write {resource}, or remove 'resource'");
+                diagnostic = diagnostic.help(help);
+            }
+            ObjectKindError::MissingNamespace(_) => {
+                diagnostic = diagnostic.help("add 'namespace:' under 'with'");
+            }
+            ObjectKindError::NoNamespace(_) => diagnostic = diagnostic.help("remove 'namespace'"),
+            ObjectKindError::UnknownPlural { similar: None, .. } => {
+                let help = "add 'resource:' with the plural, or correct 'kind' and 'api_version'";
+                diagnostic = diagnostic.help(help);
+            }
         }
         diagnostics.push(diagnostic);
     }

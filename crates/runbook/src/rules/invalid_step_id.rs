@@ -26,10 +26,17 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         }
         let message = format!("{} is not a valid step id", quoted(id));
-        let help =
-            "use a lowercase letter, then lowercase letters, digits and '_', at most 64 characters";
+        let suggested = suggested_id(id);
+        let rule =
+            "a lowercase letter, then lowercase letters, digits and '_', at most 64 characters";
+        let help = match &suggested {
+            Some(suggested) if id.is_ascii() && id.len() <= MAX_LENGTH => {
+                format!("write {suggested}: {rule}")
+            }
+            _ => format!("use {rule}"),
+        };
         let mut diagnostic = Diagnostic::new(&RULE, node.span.clone(), message).help(help);
-        diagnostic.suggestion = suggested_id(id);
+        diagnostic.suggestion = suggested;
         diagnostics.push(diagnostic);
     }
 }

@@ -23,7 +23,16 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let span = issue.span.clone();
         let diagnostic = match &issue.kind {
             DocumentIssueKind::InvalidType { what, wanted, found } => {
-                Diagnostic::new(&RULE, span, format!("{what} must be {wanted}, not {found}"))
+                let text = analysis.source.text().get(span.clone()).unwrap_or_default();
+                let message = format!("{what} must be {wanted}, not {found}");
+                let diagnostic = Diagnostic::new(&RULE, span, message);
+                match (what.as_str(), text.parse::<u32>()) {
+                    ("retry", Ok(attempts)) if attempts > 1 => {
+                        diagnostic.write(format!("{{attempts: {attempts}}}"))
+                    }
+                    ("retry", _) => diagnostic.help("write {attempts: 3}, or remove it"),
+                    _ => diagnostic,
+                }
             }
             DocumentIssueKind::InvalidEnumValue { what, found, choices } => {
                 let message = format!("'{found}' is not a valid value for {what}");

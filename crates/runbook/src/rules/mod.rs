@@ -9,6 +9,7 @@ pub(crate) mod call_too_short;
 pub(crate) mod cannot_restore;
 pub(crate) mod conflicting_parameters;
 pub(crate) mod constant_condition;
+pub(crate) mod cut_off_text;
 pub(crate) mod duplicate_item;
 pub(crate) mod duplicate_key;
 pub(crate) mod duplicate_step_id;
@@ -200,6 +201,7 @@ rules![
     missing_dash,
     missing_colon,
     conflicting_parameters,
+    cut_off_text,
 ];
 
 /// Returns all rules, in the order of their codes.

@@ -2,7 +2,7 @@
 
 use super::super::template::TemplateIssueKind;
 use super::super::types::Type;
-use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity, expression_type_mismatch};
 
 pub(crate) const RULE: Rule = Rule {
     code: "RB036",
@@ -21,9 +21,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         let message = format!("{} cannot be part of a string", ty.with_article());
         let help = match ty {
-            Type::List(..) => "join its items: | join(', '), or count them: | length",
-            Type::Record(_) => "use one of its fields",
-            _ => "use one of its items, or count them: | length",
+            Type::List(of, _) => {
+                format!("{}, or count them: | length", expression_type_mismatch::joining(of))
+            }
+            Type::Record(_) => "use one of its fields".to_owned(),
+            _ => "use one of its items, or count them: | length".to_owned(),
         };
         diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
     }

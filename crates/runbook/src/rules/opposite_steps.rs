@@ -28,6 +28,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         {
             let message = format!("this step undoes the change of '{}'", analysis.id(first));
             let diagnostic = Diagnostic::new(&RULE, analysis.declaration(index), message);
+            let diagnostic = diagnostic.help("put the work between the two, or remove both");
             diagnostics.push(diagnostic.label(analysis.declaration(first), "this change"));
         }
     }

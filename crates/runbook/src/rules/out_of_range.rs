@@ -1,6 +1,7 @@
 //! A literal outside its parameter's limits.
 
 use super::super::analysis::ArgumentIssueKind;
+use super::super::types::requirement;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -18,7 +19,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let ArgumentIssueKind::OutOfRange { path, limits, found } = &issue.kind else {
             continue;
         };
-        let message = format!("'{path}' must be {limits}, not {found}");
+        let message = format!("'{path}' {}, not {found}", requirement(limits));
         diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message));
     }
 }

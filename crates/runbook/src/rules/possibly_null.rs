@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::super::analysis::Role;
-use super::super::template::{TemplateIssueKind, inside_braces};
+use super::super::template::{self, TemplateIssueKind, inside_braces};
 use super::super::types::TypeMismatch;
+use super::super::yaml::SourceMap;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -18,9 +19,22 @@ group.launch_template | default('none') }}, or test the value: {{ x if x is not 
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let has_step_none = analysis.symbols.steps.contains_key("none");
     for (_, issue) in analysis.template_issues() {
-        if let TemplateIssueKind::PossiblyNull(path) = &issue.kind {
-            diagnostics.push(diagnostic(issue.span.clone(), path));
+        match &issue.kind {
+            // A step with that id is reported for its id.
+            TemplateIssueKind::PossiblyNull(path) if path == "none" && has_step_none => {}
+            TemplateIssueKind::PossiblyNull(path) => {
+                diagnostics.push(diagnostic(issue.span.clone(), path));
+            }
+            TemplateIssueKind::NullItems { path, filter, is_loop } => {
+                let why = if *is_loop { ": an item that has failed has no output" } else { "" };
+                let message = format!("items of '{path}' may be null{why}");
+                let help = format!("leave them out: {path} | reject('none') | {filter}");
+                diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
+            }
+            TemplateIssueKind::NullDefault => diagnostics.push(null_default(issue.span.clone())),
+            _ => {}
         }
     }
     for site in analysis.sites() {
@@ -28,14 +42,41 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let mismatch = site.wanted.check_assignable(&inferred.ty);
         let constant = inferred.constant.is_some() && site.role != Role::When;
         if inferred.issues.is_empty() && !constant && mismatch == Err(TypeMismatch::PossiblyNull) {
-            let text = site.node.text().and_then(inside_braces).unwrap_or_default();
-            diagnostics.push(diagnostic(inferred.span.clone(), text));
+            let text = site.node.text().unwrap_or_default();
+            let none = template::parse(text)
+                .ok()
+                .and_then(|template| template::span::of_null_default(text, template.whole()?));
+            diagnostics.push(match none {
+                Some(none) => {
+                    null_default(SourceMap::new(analysis.source.text(), site.node).range(none))
+                }
+                None => diagnostic(inferred.span.clone(), inside_braces(text).unwrap_or_default()),
+            });
         }
     }
 }
 
+fn null_default(span: Range<usize>) -> Diagnostic {
+    let message = "'none' is null, which is not a value";
+    Diagnostic::new(&RULE, span, message)
+        .help("write a value, such as default(0) or default('none')")
+}
+
+/// An expression that is longer than this is not written again in the help.
+const MAX_SHOWN: usize = 60;
+
 fn diagnostic(span: Range<usize>, path: &str) -> Diagnostic {
+    if path == "none" {
+        let help = "write a value; 'none' is for comparisons: x is none, x is not none";
+        return Diagnostic::new(&RULE, span, "'none' is null, which is not a value").help(help);
+    }
     let message = format!("'{path}' may be null");
-    let help = "provide a default: | default(…), or test the value: is not none";
+    let help = if path.len() > MAX_SHOWN {
+        "write '| default(…)' after it, or use it only where it is not none".to_owned()
+    } else {
+        let is_open = path.contains(' ') && !path.starts_with('(');
+        let of = if is_open { format!("({path})") } else { path.to_owned() };
+        format!("write {of} | default(…), or use it only where {of} is not none")
+    };
     Diagnostic::new(&RULE, span, message).help(help)
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::template::TemplateIssueKind;
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -18,9 +19,16 @@ script can use $(command) and ${VARIABLE}.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (_, issue) in analysis.template_issues() {
+        let TemplateIssueKind::QuotedPath(path) = &issue.kind else { continue };
+        let message = format!("'{path}' in quotes is a text, and not the value of {path}");
+        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).write(path.clone()));
+    }
     for form in &analysis.forms {
         let written = quoted(&form.written);
-        let message = if form.is_bare {
+        let message = if form.is_unopened {
+            format!("a '{{{{' is missing before {written}: it would be passed on as this text")
+        } else if form.is_bare {
             format!("{written} is a text here: without braces it is not a template")
         } else {
             format!("{written} is not a template: it would be passed on as this text")

@@ -29,7 +29,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
         let message = match issue.kind {
             TemplateIssueKind::TooLong => {
-                format!("this expression has more than {MAX_TOKENS} tokens")
+                format!("this expression has more than {MAX_TOKENS} names, values and signs")
             }
             TemplateIssueKind::TooManyBytes => {
                 format!("a string with templates can have at most {} KiB", MAX_BYTES / 1024)
@@ -39,7 +39,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             }
             _ => continue,
         };
-        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message));
+        let help = "compute less in one template: pass parts of it as inputs, or use several steps";
+        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
     }
     check_evaluation(analysis, diagnostics);
 }

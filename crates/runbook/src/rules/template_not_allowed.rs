@@ -22,25 +22,31 @@ and a step's 'name' and 'description'.",
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in &analysis.document.issues {
         if let DocumentIssueKind::TemplateNotAllowed(what) = &issue.kind {
-            diagnostics.push(diagnostic(issue.span.clone(), what));
+            let is_of_runbook = analysis.header().any(|(_, value)| value.span == issue.span);
+            diagnostics.push(diagnostic(issue.span.clone(), what, is_of_runbook));
         }
     }
     for issue in &analysis.default_issues {
         if matches!(issue.kind, ArgumentIssueKind::TemplateNotAllowed { .. }) {
-            diagnostics.push(diagnostic(issue.span.clone(), "an input's default"));
+            diagnostics.push(diagnostic(issue.span.clone(), "an input's default", false));
         }
     }
     for issue in analysis.argument_issues() {
         if let ArgumentIssueKind::TemplateNotAllowed { path } = &issue.kind {
             let message = format!("'{path}' cannot contain a template");
-            let help = "the types of outputs and the permissions of the run follow from it";
+            let help = "write the value itself: what the step yields and may do follows from it";
             diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
         }
     }
 }
 
-fn diagnostic(span: Range<usize>, what: &str) -> Diagnostic {
+fn diagnostic(span: Range<usize>, what: &str, is_of_runbook: bool) -> Diagnostic {
+    if is_of_runbook {
+        let message = format!("the {what} of the runbook cannot contain a template");
+        let help = "write it as plain text: it is read before the inputs have values; those of a step can have templates";
+        return Diagnostic::new(&RULE, span, message).help(help);
+    }
     let message = format!("{what} cannot contain a template");
     Diagnostic::new(&RULE, span, message)
-        .help("templates are allowed under 'with' and in 'for_each', 'when', 'log', 'name' and 'description'")
+        .help("write the value itself; templates are for 'with', 'for_each', 'when', 'log', and the 'name' and 'description' of a step")
 }

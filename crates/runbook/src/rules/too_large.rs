@@ -24,6 +24,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             YamlIssueKind::TooDeep => format!("the nesting exceeds {MAX_DEPTH} levels"),
             _ => continue,
         };
-        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message));
+        let help = match issue.kind {
+            YamlIssueKind::TooDeep => {
+                "write fewer brackets, or less indentation, within each other"
+            }
+            _ => "split the runbook, and call the parts with 'call'",
+        };
+        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let Some(node) = with.member(parameter).filter(|_| is_undo) else { continue };
             let Some((id, declared)) = undone(analysis, node, done, output) else { continue };
             let message = format!(
-                "'{id}.{output}' has also what was so before: this step undoes more than '{id}' has changed"
+                "'{id}.{output}' includes those that '{id}' did not have to change: this step undoes more than '{id}' has done"
             );
             let mut diagnostic = Diagnostic::new(&RULE, node.span.clone(), message)
                 .label(analysis.declaration(declared), "it leaves some as they are")

@@ -1,7 +1,8 @@
 //! An action that does not exist.
 
+use super::super::document::RawStep;
 use super::super::habits;
-use super::super::yaml::quoted;
+use super::super::yaml::{Node, quoted};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -22,10 +23,28 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let names = analysis.registry.iter().map(|action| action.name.as_str());
         let message = format!("unknown action {}", quoted(name));
         let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
+        if let Some(action) = action_by_parameters(analysis, raw, name) {
+            diagnostics.push(diagnostic.replace(action));
+            continue;
+        }
+        if analysis.callables.is_runbook(name) {
+            let help = format!("{name} is a runbook: write 'call: {name}'");
+            diagnostics.push(diagnostic.help(help));
+            continue;
+        }
         let meant = habits::action(name).filter(|action| analysis.registry.get(action).is_some());
         diagnostics.push(match meant {
             Some(action) => diagnostic.replace(action),
             None => diagnostic.suggest(&diagnostics.spelling, name, names),
         });
     }
+}
+
+/// Returns the action that is called as a runbook is but for its hyphens, where it has all parameters that are given.
+fn action_by_parameters(analysis: &Analysis<'_>, step: &RawStep<'_>, name: &str) -> Option<String> {
+    let action = analysis.registry.get(&name.replace('-', "_"))?;
+    let given = step.with.and_then(Node::pairs).filter(|given| !given.is_empty())?;
+    let has = |name: &str| action.params.field(name).is_some();
+    let has_all = given.iter().all(|(key, _)| key.text().is_some_and(has));
+    has_all.then(|| action.name.clone())
 }

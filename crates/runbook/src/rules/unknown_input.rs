@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use super::super::template::TemplateIssueKind;
+use super::super::template::{TemplateIssue, TemplateIssueKind};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -16,6 +16,12 @@ Every input is declared under 'inputs' with its type.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    for (_, issue) in analysis.template_issues() {
+        let TemplateIssueKind::Hyphen { base, .. } = &issue.kind else { continue };
+        if base == "inputs" {
+            diagnostics.push(hyphen(&RULE, issue));
+        }
+    }
     let mut uses: BTreeMap<&str, Vec<Range<usize>>> = BTreeMap::new();
     for (_, issue) in analysis.template_issues() {
         if let TemplateIssueKind::UnknownInput(name) = &issue.kind {
@@ -60,6 +66,27 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         found.into_iter().for_each(|diagnostic| diagnostics.push(diagnostic));
     }
+}
+
+/// Returns the diagnostic of a name with '-' in it.
+pub(super) fn hyphen(rule: &Rule, issue: &TemplateIssue) -> Diagnostic {
+    let TemplateIssueKind::Hyphen { base, name, meant } = &issue.kind else {
+        return Diagnostic::new(rule, issue.span.clone(), "'-' is minus in a template");
+    };
+    let dot = if base.is_empty() { "" } else { "." };
+    let (left, right) = name.rsplit_once('-').unwrap_or((name, ""));
+    let message = format!("'-' is minus in a template: this is {base}{dot}{left} minus {right}");
+    let diagnostic = Diagnostic::new(rule, issue.span.clone(), message);
+    let Some(meant) = meant else {
+        return diagnostic.help(match base.as_str() {
+            "inputs" => "write the name of an input, which has '_' where other names have '-'",
+            _ => "a name has '_' in place of '-'; a key of a map with '-' is written ['a-b']",
+        });
+    };
+    let mut diagnostic = diagnostic.help(format!("write {meant}"));
+    let own = meant.strip_prefix(base.as_str()).and_then(|rest| rest.strip_prefix(dot));
+    diagnostic.suggestion = own.map(str::to_owned);
+    diagnostic
 }
 
 /// Adds the first of the places where a name is used.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::analysis::AnalyzedStep;
 use super::super::document::{DocumentIssueKind, MappingKind, RawStep};
 use super::super::habits;
+use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -62,6 +63,11 @@ fn advice(
     if own.is_some_and(|action| action.params.field(key).is_some()) {
         return Some(Advice::Help(under_with()));
     }
+    if mapping == MappingKind::Step && is_of_runbook(analysis, key, span) {
+        return Some(Advice::Help(format!(
+            "'{key}' is a key of the runbook: move it to the left, to the column of 'steps'"
+        )));
+    }
     if let Some(habit) = habits::key(mapping, key) {
         let pairs = match mapping {
             MappingKind::Runbook => analysis.root,
@@ -84,6 +90,23 @@ fn advice(
         && own.is_none()
         && analysis.registry.iter().any(|action| action.params.field(key).is_some());
     is_parameter.then(|| Advice::Help(under_with()))
+}
+
+/// Whether a key of the last step is one of the runbook, which has none of that name yet.
+fn is_of_runbook(analysis: &Analysis<'_>, key: &str, span: &Range<usize>) -> bool {
+    let Some((raw, _)) = step_at(analysis, span.start) else { return false };
+    let is_last =
+        analysis.document.steps.last().is_some_and(|last| last.node.span == raw.node.span);
+    let is_given = analysis.root.iter().any(|(other, _)| other.text() == Some(key));
+    if !MappingKind::Runbook.keys().contains(&key) || is_given || !is_last {
+        return false;
+    }
+    // 'inputs' is also what other tools call 'with'.
+    let declares = |value: &Node| {
+        let values = value.pairs().unwrap_or_default().iter();
+        values.clone().count() > 0 && values.clone().all(|(_, one)| one.member("type").is_some())
+    };
+    key != "inputs" || raw.node.member(key).is_some_and(declares)
 }
 
 /// Returns the help for a key, with the amount that is its value.

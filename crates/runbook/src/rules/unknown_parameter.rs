@@ -4,6 +4,7 @@ use super::super::analysis::{ArgumentIssueKind, ParameterOwner};
 use super::super::diagnostics::spelling::nearest;
 use super::super::document::MappingKind;
 use super::super::habits;
+use super::super::types::Type;
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -32,7 +33,20 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         }
         let is_key = is_parameter && MappingKind::Step.keys().contains(&name.as_str());
-        if is_key && !matches!(name.as_str(), "id" | "name" | "description" | "action") {
+        let is_step_key =
+            is_key && !matches!(name.as_str(), "id" | "name" | "description" | "action");
+        // What a word means as a parameter comes before what it is as a key of the step.
+        let by_meaning = meant
+            .as_ref()
+            .is_some_and(|meant| habits::parameter(name, &[meant.as_str()], &|_| false).is_some());
+        let not_needed = match owner {
+            ParameterOwner::Action(action) => habits::not_needed(action, name).map(str::to_owned),
+            ParameterOwner::Record(_) => None,
+        };
+        let advice = not_needed.or_else(|| within(analysis, owner, name));
+        if let Some(help) = advice.filter(|_| !is_step_key) {
+            diagnostics.push(diagnostic.help(help));
+        } else if is_step_key && !by_meaning {
             let help = format!("'{name}' is a key of the step: move it out of 'with'");
             diagnostics.push(diagnostic.help(help));
         } else if let Some(given) = given {
@@ -55,6 +69,27 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
         }
     }
+}
+
+/// Returns where a name belongs that is the field of a record among the parameters of an action.
+fn within(analysis: &Analysis<'_>, owner: &ParameterOwner, name: &str) -> Option<String> {
+    let ParameterOwner::Action(action) = owner else { return None };
+    let fields = &analysis.registry.get(action)?.params.fields;
+    fields.iter().find_map(|parameter| {
+        let of = &parameter.name;
+        match parameter.ty.non_null() {
+            Type::Record(record) if record.field(name).is_some() => {
+                Some(format!("'{name}' is a field of '{of}': write {of}: {{{name}: …}}"))
+            }
+            Type::List(item, _) => match item.non_null() {
+                Type::Record(record) if record.field(name).is_some() => {
+                    Some(format!("'{name}' is a field of '{of}': write {of}: [{{{name}: …}}]"))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    })
 }
 
 /// Returns the key of the step that a word means.

@@ -1,5 +1,7 @@
 //! A call of a runbook that is not there.
 
+use std::{ffi::OsStr, path::Path};
+
 use super::super::callables::CallProblem;
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -23,6 +25,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
                 if analysis.registry.get(name).is_some() {
                     let help = format!("{name} is an action: write 'action: {name}'");
+                    diagnostics.push(diagnostic.help(help));
+                    continue;
+                }
+                let extension = Path::new(name).extension().and_then(OsStr::to_str);
+                if name.contains(['/', '\\']) || matches!(extension, Some("yaml" | "yml")) {
+                    let help =
+                        "write the name alone: the name of its file, without directory and .yaml";
                     diagnostics.push(diagnostic.help(help));
                     continue;
                 }

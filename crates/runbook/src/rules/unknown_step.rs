@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::super::analysis::Role;
+use super::super::analysis::{Role, TemplateSite};
 use super::super::habits::{self, Rewrite};
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity, unknown_input};
@@ -26,6 +26,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let declared = misspelled_ids(analysis, &uses, diagnostics);
     let mut reported: HashSet<&str> = HashSet::new();
     for (site, issue) in analysis.template_issues() {
+        if let TemplateIssueKind::Hyphen { base, .. } = &issue.kind
+            && base != "inputs"
+        {
+            diagnostics.push(unknown_input::hyphen(&RULE, issue));
+        }
         let TemplateIssueKind::UnknownName(name) = &issue.kind else {
             continue;
         };
@@ -49,7 +54,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic);
             continue;
         }
-        if let Some((span, rewrite)) = habit(analysis, site.step, name, &issue.span) {
+        if let Some((span, rewrite)) = habit(analysis, site, name, &issue.span) {
             let message = format!("there is no '{name}' in a template");
             diagnostics.push(Diagnostic::new(&RULE, span, message).rewrite(rewrite));
             continue;
@@ -62,6 +67,16 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let more = own.filter(|id| !id.is_empty()).into_iter().chain(has_each.then_some("each"));
         let names = std::iter::once("inputs").chain(earlier).chain(more);
         let diagnostic = diagnostic.suggest(&diagnostics.spelling, name, names);
+        let rest = analysis.source.text().get(issue.span.end..).unwrap_or_default();
+        let has_field = rest.starts_with(['.', '[']);
+        let is_word = name.len() <= 40 && diagnostic.suggestion.is_none() && !has_field;
+        let diagnostic = match &diagnostic.help {
+            Some(help) if help.starts_with("available") && is_word => {
+                let help = format!("{help}; a text is written in quotes: '{name}'");
+                diagnostic.help(help)
+            }
+            _ => diagnostic,
+        };
         // A step that is missing is one mistake, however often its output is used.
         if diagnostic.suggestion.is_some() {
             diagnostics.push(diagnostic);
@@ -109,7 +124,7 @@ fn misspelled_ids<'a>(
 /// Returns what to write for a name of another tool, with the span of the path that it is the start of.
 fn habit(
     analysis: &Analysis<'_>,
-    step: usize,
+    site: &TemplateSite<'_>,
     name: &str,
     span: &Range<usize>,
 ) -> Option<(Range<usize>, Rewrite)> {
@@ -122,9 +137,28 @@ fn habit(
     // A bracket of the expression around it is not a part of the path.
     let is_balanced = path.matches('[').count() == path.matches(']').count();
     let path = if is_balanced { path } else { path.split(['[', ']']).next().unwrap_or_default() };
-    let is_step = |id: &str| analysis.symbols.steps.contains_key(id);
+    let step = site.step;
+    // The step itself, and those after it, have no output yet.
+    let is_log = site.role == Role::Log;
+    let is_earlier = |of: usize| of < step || is_log && of == step;
+    let is_step = |id: &str| analysis.symbols.steps.get(id).is_some_and(|of| is_earlier(*of));
     let is_input = |name: &str| analysis.symbols.inputs.field(name).is_some();
     let has_each = analysis.document.steps.get(step).is_some_and(|step| step.for_each.is_some());
+    // `steps.ID.…` of a step that has no output yet.
+    let of = path.strip_prefix('.').and_then(|path| path.split('.').next()).unwrap_or_default();
+    if matches!(name, "steps" | "tasks" | "needs" | "jobs" | "outputs" | "results")
+        && analysis.symbols.steps.contains_key(of)
+        && !is_step(of)
+    {
+        let last = path.rsplit('.').next().unwrap_or_default();
+        let rewrite = if is_input(last) {
+            Rewrite::by(format!("inputs.{last}"))
+        } else {
+            let help = "use an input, or the output of an earlier step";
+            Rewrite::help_by(format!("the step '{of}' has no output yet: {help}"))
+        };
+        return Some((span.start..span.end + path.len(), rewrite));
+    }
     let rewrite = habits::name(name, path, &is_step, &is_input, has_each)?;
     let end = if rewrite.replacement.is_some() { span.end + path.len() } else { span.end };
     Some((span.start..end, rewrite))

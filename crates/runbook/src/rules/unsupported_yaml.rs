@@ -30,7 +30,10 @@ fn describe(kind: &YamlIssueKind) -> Option<(String, &'static str)> {
     Some(match kind {
         YamlIssueKind::Alias => ("aliases are not supported in a runbook".to_owned(), input),
         YamlIssueKind::Anchor => ("anchors are not supported in a runbook".to_owned(), input),
-        YamlIssueKind::MergeKey => ("merge keys are not supported in a runbook".to_owned(), input),
+        YamlIssueKind::MergeKey => (
+            "merge keys are not supported in a runbook".to_owned(),
+            "write the keys themselves; 'defaults' has timeout, retry and on_failure for all steps",
+        ),
         YamlIssueKind::Tag(tag) => (
             format!("the tag {tag} is not supported in a runbook"),
             "remove the tag; types come from the parameters of the action",

@@ -44,7 +44,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for input in &analysis.document.inputs {
         if !used.contains(input.name) && is_name(input.name) {
             let message = format!("the input '{}' is not used", input.name);
-            diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message));
+            let help = format!("use it: {{{{ inputs.{} }}}}, or remove it", input.name);
+            diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message).help(help));
         }
     }
 }

@@ -42,7 +42,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         });
         if reads && !used.contains(&index) && !analysis.id(index).is_empty() {
             let message = format!("the output of '{}' is not used", analysis.id(index));
-            diagnostics.push(Diagnostic::new(&RULE, analysis.declaration(index), message));
+            let diagnostic = Diagnostic::new(&RULE, analysis.declaration(index), message);
+            diagnostics.push(diagnostic.help("use it in a later step, or remove this step"));
         }
     }
 }

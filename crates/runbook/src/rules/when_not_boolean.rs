@@ -5,7 +5,7 @@ use super::super::document::start_span;
 use super::super::template::{self, is_template};
 use super::super::types::Type;
 use super::super::yaml::{Node, ScalarValue, in_double_quotes};
-use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity, expression_type_mismatch};
 
 pub(crate) const RULE: Rule = Rule {
     code: "RB032",
@@ -40,7 +40,14 @@ fn check_template(site: &TemplateSite<'_>, diagnostics: &mut Diagnostics) {
     if site.is_text {
         let message = "'when' must be one whole expression, without text around it";
         let diagnostic = Diagnostic::new(&RULE, site.node.span.clone(), message);
-        let help = "write \"{{ a and b }}\" instead of \"{{ a }} and {{ b }}\"";
+        let joined = site
+            .node
+            .text()
+            .and_then(|text| expression_type_mismatch::joined(&template::parse(text).ok()?));
+        let help = match joined.filter(|joined| joined.len() < 100) {
+            Some(joined) => format!("write \"{{{{ {joined} }}}}\""),
+            None => "write \"{{ a and b }}\" instead of \"{{ a }} and {{ b }}\"".to_owned(),
+        };
         return diagnostics.push(diagnostic.help(help));
     }
     if !matches!(inferred.ty, Type::Boolean | Type::Any | Type::Optional(_)) {

@@ -46,7 +46,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 /// Whether a parameter is the length of a wait, or the limit of one.
 pub(crate) fn needs_time(action: &ActionSignature, path: &str) -> bool {
     let field = action.params.field(path);
-    !MAY_BE_ZERO.contains(&path) && field.is_some_and(|field| field.ty == Type::Duration)
+    // One that is shorter than its action accepts is reported as such.
+    let is_wait = field.is_some_and(|f| f.ty == Type::Duration && f.checks.at_least.is_none());
+    is_wait && !MAY_BE_ZERO.contains(&path)
 }
 
 fn check_delays(policy: &Policy, diagnostics: &mut Diagnostics) {

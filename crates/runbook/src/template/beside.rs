@@ -24,6 +24,8 @@ pub(crate) struct Beside {
     after: String,
     /// Whether the expression is `map(attribute='…')`, which yields the field of each item.
     pub(crate) is_map: bool,
+    /// Whether one item is taken of a list at the end.
+    pub(crate) takes_one: bool,
 }
 
 impl Beside {
@@ -53,7 +55,8 @@ pub(crate) fn beside(
         let whole = span::of_expr(finder.text, expr);
         let before = finder.text.get(whole.start..field.start)?.to_owned();
         let after = finder.text.get(field.end..whole.end)?.to_owned();
-        Some(Beside { record, before, after, is_map })
+        let takes_one = ["first", "last"].iter().any(|filter| after.ends_with(filter));
+        Some(Beside { record, before, after, is_map, takes_one })
     })
 }
 
@@ -84,7 +87,7 @@ impl Finder<'_> {
             }
             _ => return None,
         };
-        Some(Beside { record, before, after, is_map })
+        Some(Beside { record, before, after, is_map, takes_one: false })
     }
 
     /// Finds the last field that an expression reads: the record that has it, the span of its name, and whether it is

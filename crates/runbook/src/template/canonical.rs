@@ -15,9 +15,10 @@ pub(crate) fn canonical(expr: &Expr<'_>) -> String {
 fn write(expr: &Expr<'_>, out: &mut String) {
     match expr {
         Expr::Var(var) => out.push_str(var.id),
-        Expr::Const(constant) => {
-            let _ = write!(out, "{:?}", constant.value);
-        }
+        Expr::Const(constant) => match constant.value.is_none() {
+            true => out.push_str("none"),
+            false => drop(write!(out, "{:?}", constant.value)),
+        },
         Expr::GetAttr(get) => {
             write_parenthesized(&get.expr, out);
             out.push('.');

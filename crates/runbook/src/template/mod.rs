@@ -48,7 +48,17 @@ pub(crate) enum TemplateIssueKind {
     TooManyBytes,
     /// Brackets that are nested too deeply.
     TooDeep,
-    FunctionCall,
+    /// A call, with its text.
+    FunctionCall(String),
+    /// A name with '-' in it, which is minus.
+    Hyphen {
+        /// The path before the name, such as `inputs`.
+        base: String,
+        /// The name as written.
+        name: String,
+        /// The expression that is probably meant.
+        meant: Option<String>,
+    },
     MissingElse,
     UnknownName(String),
     ForwardReference(usize),
@@ -74,6 +84,8 @@ pub(crate) enum TemplateIssueKind {
         name: String,
         wanted: String,
         found: String,
+        /// The remedy.
+        help: Option<String>,
     },
     Operator {
         operator: &'static str,
@@ -101,6 +113,24 @@ pub(crate) enum TemplateIssueKind {
         wanted: &'static str,
         found: Type,
     },
+    /// A subscript of the step's own output, which is that of one item; with the id of the step.
+    OwnItem(String),
+    /// An item that no such list has, with its index and the length.
+    NoSuchItem {
+        index: i64,
+        length: usize,
+    },
+    /// The items of a list that may be null, where a filter needs them.
+    NullItems {
+        path: String,
+        filter: String,
+        /// Whether they are the outputs of a loop whose items may fail.
+        is_loop: bool,
+    },
+    /// `default(none)` where a value is needed.
+    NullDefault,
+    /// A path in quotes where its value is meant.
+    QuotedPath(String),
     NotCondition(Type),
     PossiblyUndefined {
         step: usize,

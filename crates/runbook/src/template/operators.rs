@@ -38,6 +38,20 @@ pub(crate) fn comparison(op: BinOpKind) -> Option<CompareOpKind> {
     })
 }
 
+/// Returns the operator that a test is, if any.
+pub(crate) fn of_test(name: &str) -> Option<(&'static str, CompareOpKind)> {
+    Some(match name {
+        "eq" | "equalto" => ("==", CompareOpKind::Eq),
+        "ne" => ("!=", CompareOpKind::Ne),
+        "lt" | "lessthan" => ("<", CompareOpKind::Lt),
+        "le" => ("<=", CompareOpKind::Lte),
+        "gt" | "greaterthan" => (">", CompareOpKind::Gt),
+        "ge" => (">=", CompareOpKind::Gte),
+        "in" => ("in", CompareOpKind::In),
+        _ => return None,
+    })
+}
+
 /// Whether comparing two values is meaningful.
 pub(crate) fn is_comparable(op: CompareOpKind, left: &Type, right: &Type) -> bool {
     use CompareOpKind::{Eq, Gt, Gte, In, Lt, Lte, Ne, NotIn};

@@ -31,6 +31,11 @@ pub(crate) fn of_expr(text: &str, expr: &Expr<'_>) -> Range<usize> {
             let end = compare.ops.last().map_or(start.end, |op| of_expr(text, &op.expr).end);
             start.start..end
         }
+        Expr::UnaryOp(op) => {
+            // The `not` of `a is not none` and of `a not in b` is inside of what it negates.
+            let of = of_expr(text, &op.expr);
+            bytes(text, expr.span()).start.min(of.start)..of.end
+        }
         Expr::IfExpr(choice) => {
             let last = choice.false_expr.as_ref().unwrap_or(&choice.test_expr);
             of_expr(text, &choice.true_expr).start..of_expr(text, last).end
@@ -47,6 +52,15 @@ pub(crate) fn of_expr(text: &str, expr: &Expr<'_>) -> Range<usize> {
         other => bytes(text, other.span()),
     }
     .normalized()
+}
+
+/// Returns the span of the argument of `default(none)`, with which an expression ends.
+pub(crate) fn of_null_default(text: &str, expr: &Expr<'_>) -> Option<Range<usize>> {
+    let Expr::Filter(filter) = expr else { return None };
+    let fallback = filter.args.first().map(argument)?;
+    let is_null = matches!(fallback, Expr::Const(constant) if constant.value.is_none());
+    let is_default = matches!(filter.name, "default" | "d");
+    (is_default && is_null).then(|| of_expr(text, fallback))
 }
 
 /// Returns the end of the arguments of a call, including the bracket.

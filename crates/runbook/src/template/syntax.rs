@@ -28,6 +28,8 @@ const OPERATORS: &[(&str, &str)] = &[
     ("=>", ">="),
     ("=<", "<="),
     ("=~", "=="),
+    ("->", "."),
+    ("::", "."),
     ("&", "and"),
     ("!", "not "),
     ("=", "=="),
@@ -106,7 +108,10 @@ impl<'t> Expression<'t> {
         let upto = text.ceil_char_boundary((at + 2).min(text.len()));
         let open = text[..upto].rfind("{{").map(|open| {
             // Of three braces, the first two are those of the template.
-            open - (text[..open].len() - text[..open].trim_end_matches('{').len())
+            let open = open - (text[..open].len() - text[..open].trim_end_matches('{').len());
+            // Braces within braces are a part of the outer template.
+            let before = text[..open].trim_end();
+            if before.ends_with("{{") { before.len() - 2 } else { open }
         });
         let start = open.map_or(0, |open| open + 2);
         let end = outside_strings(&text[start..], "}}").or_else(|| text[start..].find("}}"));
@@ -140,6 +145,21 @@ impl<'t> Expression<'t> {
             return Some((span, found));
         }
         let trimmed = self.str().trim();
+        if let Some(inner) = trimmed.strip_prefix("{{") {
+            // `{{ {{ a }} }}`: the inner braces end the template.
+            let span = self.inside.start - 2..self.inside.end + 2;
+            let rest = self.text.get(span.end..).unwrap_or_default();
+            let length = rest.trim_start().starts_with("}}").then(|| {
+                let blanks = rest.len() - rest.trim_start().len();
+                span.end + blanks + 2
+            });
+            let span = span.start..length.unwrap_or(span.end);
+            let mut found = problem("a template has no braces within its braces");
+            let inner = inner.strip_suffix("}}").unwrap_or(inner).trim();
+            found = found.help(format!("write {{{{ {} }}}}", shown(inner)));
+            found.suggestion = self.replaced(&span, &format!("{{{{ {inner} }}}}"));
+            return Some((span, found));
+        }
         let name = trimmed.strip_prefix('{')?.strip_suffix('}')?;
         if name.trim().is_empty() || name.contains([':', '{', ',']) {
             return None;

@@ -21,11 +21,14 @@ pub(crate) struct ArgumentMismatch {
     pub(crate) at: Option<usize>,
     /// Whether its name is wrong, and not its value.
     pub(crate) is_name: bool,
+    /// Whether the number of arguments is wrong.
+    pub(crate) is_count: bool,
 }
 
 impl ArgumentMismatch {
     pub(super) fn new(wanted: &str, found: impl Into<String>) -> Self {
-        Self { wanted: wanted.to_owned(), found: found.into(), at: None, is_name: false }
+        let (wanted, found) = (wanted.to_owned(), found.into());
+        Self { wanted, found, at: None, is_name: false, is_count: false }
     }
 
     /// Returns the mismatch at an argument.
@@ -117,7 +120,18 @@ impl Parameters {
         let positional: Vec<(usize, &FilterArgument)> =
             args.iter().enumerate().filter(|(_, arg)| arg.name.is_none()).collect();
         if !(self.minimum..=self.positional.len()).contains(&positional.len()) {
-            return Err(ArgumentMismatch::new(&self.count(), positional.len().to_string()));
+            let mismatch = ArgumentMismatch::new(&self.count(), positional.len().to_string());
+            // A named argument in place of the one that is missing.
+            let named = args.iter().position(|arg| {
+                arg.name.as_ref().is_some_and(|name| self.named.iter().all(|(n, _)| n != name))
+            });
+            return Err(match named.zip(named.and_then(|at| args.get(at)?.name.as_deref())) {
+                Some((at, name)) if positional.len() < self.minimum => {
+                    let found = format!("'{name}='");
+                    ArgumentMismatch::new("an argument without a name", found).at_name(at)
+                }
+                _ => ArgumentMismatch { is_count: true, ..mismatch },
+            });
         }
         for ((at, arg), wanted) in positional.iter().zip(self.positional) {
             check_one(arg, *wanted).map_err(|wrong| wrong.at(*at))?;
@@ -136,6 +150,11 @@ impl Parameters {
         Ok(())
     }
 
+    /// Whether there are arguments without a name.
+    pub(super) fn takes_positional(&self) -> bool {
+        !self.positional.is_empty()
+    }
+
     fn count(&self) -> String {
         match (self.minimum, self.positional.len()) {
             (_, 0) => "no argument".to_owned(),
@@ -147,7 +166,11 @@ impl Parameters {
 
     fn names(&self) -> String {
         let names: Vec<String> = self.named.iter().map(|(name, _)| format!("{name}=")).collect();
-        if names.is_empty() { "no named argument".to_owned() } else { names.join(", ") }
+        match names.as_slice() {
+            [] if self.positional.is_empty() => "no argument".to_owned(),
+            [] => "an argument without a name".to_owned(),
+            names => names.join(" or "),
+        }
     }
 }
 

@@ -98,6 +98,32 @@ pub(crate) fn exists(name: &str) -> bool {
     names().any(|known| known == name)
 }
 
+/// Whether a filter has arguments without a name.
+pub(crate) fn takes_positional(name: &str) -> bool {
+    let filter = TABLE.iter().find(|filter| filter.name == name);
+    filter.is_some_and(|filter| filter.parameters.takes_positional())
+}
+
+/// Returns how a filter is written.
+pub(crate) fn example(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "default" | "d" => "default('value')",
+        "join" => "join(', ')",
+        "split" => "split(',')",
+        "replace" => "replace('old', 'new')",
+        "round" => "round(2)",
+        "sum" => "sum(attribute='FIELD'), or sum of a list of numbers",
+        "sort" => "sort(attribute='FIELD'), and reverse=true for the other order",
+        "unique" => "unique(attribute='FIELD')",
+        "min" => "min(attribute='FIELD')",
+        "max" => "max(attribute='FIELD')",
+        "map" => "map(attribute='FIELD')",
+        "int" => "int, or int(default=0)",
+        "float" => "float, or float(default=0.0)",
+        _ => return None,
+    })
+}
+
 /// Returns the type that the filter `name` yields for a value of type `input`.
 pub(crate) fn apply(
     name: &str,

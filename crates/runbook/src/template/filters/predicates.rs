@@ -1,6 +1,7 @@
 //! The tests of templates: `x is even`, `x is startingwith('a')`. A test always yields a boolean.
 
 use super::super::super::diagnostics::spelling;
+use super::super::super::habits;
 use super::super::super::types::Type;
 use super::{ArgumentMismatch, FilterArgument};
 
@@ -88,7 +89,9 @@ pub(super) fn check_named(
             ArgumentMismatch { at: Some(at), ..wrong }
         }),
         Some(name) => {
-            let wanted = match spelling::nearest(name, NAMES.iter().copied()) {
+            let meant = habits::test_name(name);
+            let meant = meant.or_else(|| spelling::nearest(name, NAMES.iter().copied()));
+            let wanted = match meant {
                 Some(meant) => format!("the name of a test, such as '{meant}'"),
                 None => "the name of a test".to_owned(),
             };
@@ -96,7 +99,13 @@ pub(super) fn check_named(
         }
         None => {
             let found = first.ty.with_article();
-            Err(ArgumentMismatch::new("the name of a test", found).at(position))
+            // `reject(none)`: the word without its quotes.
+            let wanted = match first.ty {
+                Type::Null => "the name of a test in quotes, such as 'none'",
+                Type::Boolean => "the name of a test in quotes, such as 'true'",
+                _ => "the name of a test",
+            };
+            Err(ArgumentMismatch::new(wanted, found).at(position))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Infers the type of an expression, and collects its issues.
 
 mod calls;
+mod hyphen;
 mod literals;
 mod operations;
 mod paths;
@@ -123,8 +124,10 @@ impl<'w> Inference<'w> {
 
     /// Infers the type of an expression inside a text.
     fn check_printable(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
+        let before = self.issues.len();
         let ty = self.value(expr, narrowing);
-        if ty.is_printable() {
+        // The type of what has an issue is not known.
+        if ty.is_printable() || self.issues.len() > before {
             return ty;
         }
         let span = self.span_of(expr);
@@ -142,7 +145,10 @@ impl<'w> Inference<'w> {
             Type::Null => Type::Any,
             present => present.clone(),
         };
-        self.add_issue(span, TemplateIssueKind::PossiblyNull(path));
+        match span::of_null_default(self.text, expr) {
+            Some(none) => self.add_issue(none, TemplateIssueKind::NullDefault),
+            None => self.add_issue(span, TemplateIssueKind::PossiblyNull(path)),
+        };
         present
     }
 
@@ -180,12 +186,19 @@ impl<'w> Inference<'w> {
     fn infer_variant(&mut self, expr: &Expr<'_>, narrowing: &Narrowing) -> Type {
         match expr {
             Expr::Var(var) => self.name(var.id, narrowing),
-            Expr::Const(constant) => literals::constant_type(&constant.value),
+            Expr::Const(constant) => match constant.value.as_str().and_then(|text| self.path(text))
+            {
+                Some(path) => {
+                    let span = self.span_of(expr);
+                    self.add_issue(span, TemplateIssueKind::QuotedPath(path))
+                }
+                None => literals::constant_type(&constant.value),
+            },
             Expr::GetAttr(get) => {
                 let span = span::of_name(self.text, get.name);
                 self.attribute(&get.expr, get.name, span, narrowing)
             }
-            Expr::GetItem(get) => self.item(get, narrowing),
+            Expr::GetItem(get) => self.item(expr, get, narrowing),
             Expr::Slice(slice) => {
                 for bound in [&slice.start, &slice.stop, &slice.step].into_iter().flatten() {
                     self.expr(bound, narrowing);
@@ -209,7 +222,9 @@ impl<'w> Inference<'w> {
                     Expr::GetAttr(get) => span::of_name(self.text, get.name).start,
                     other => self.span_of(other).start,
                 };
-                self.add_issue(start..end.max(start), TemplateIssueKind::FunctionCall)
+                let whole = self.span_of(&call.expr).start..end;
+                let text = self.text.get(whole).unwrap_or_default().to_owned();
+                self.add_issue(start..end.max(start), TemplateIssueKind::FunctionCall(text))
             }
             Expr::List(list) => self.list(&list.items, narrowing),
             Expr::Tuple(tuple) => self.list(&tuple.items, narrowing),

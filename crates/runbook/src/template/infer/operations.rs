@@ -39,7 +39,12 @@ impl Inference<'_> {
             self.compare(&op.left, [(comparison, &op.right)].into_iter(), narrowing);
             return Type::Boolean;
         }
+        let before = self.issues.len();
         let (left, right) = (self.value(&op.left, narrowing), self.value(&op.right, narrowing));
+        if let Some((span, kind)) = self.hyphen(op, &left, &right, before) {
+            self.issues.truncate(before);
+            return self.add_issue(span, kind);
+        }
         self.divides |= matches!(op.op, BinOpKind::Div);
         let divides = matches!(op.op, BinOpKind::Div | BinOpKind::FloorDiv | BinOpKind::Rem);
         if divides && is_zero(&op.right) {
@@ -102,6 +107,7 @@ impl Inference<'_> {
         let mut left = (self.expr(first, narrowing), self.span_of(first));
         let mut before = first;
         for (op, expr) in rest {
+            let found = self.issues.len();
             let right = match self.word_of_enum(&left.0, expr) {
                 Some(issue) => {
                     let span = self.span_of(expr);
@@ -138,7 +144,8 @@ impl Inference<'_> {
                     }
                 }
             }
-            left = right;
+            // The operand between two comparisons is one mistake.
+            left = if self.issues.len() > found { (Type::Any, right.1) } else { right };
             before = expr;
         }
     }

@@ -63,6 +63,22 @@ impl Inference<'_> {
         }
     }
 
+    /// Returns the path that a text in quotes is: that of an input, or of a field of an earlier step.
+    pub(super) fn path(&self, text: &str) -> Option<String> {
+        let path = text.strip_prefix("steps.").unwrap_or(text);
+        let (root, rest) = path.split_once('.')?;
+        let is_path_character =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']');
+        let field = rest.split(['.', '[']).next().unwrap_or_default();
+        let record = match (root, self.symbols.steps.get(root)) {
+            ("inputs", _) => Some(&self.symbols.inputs),
+            (_, Some(step)) => self.symbols.outputs.get(*step)?.record.as_ref(),
+            (_, None) => None,
+        };
+        let is_known = rest.chars().all(is_path_character) && record?.field(field).is_some();
+        is_known.then(|| path.to_owned())
+    }
+
     /// Infers `of.name` or `of['name']`.
     pub(super) fn attribute(
         &mut self,
@@ -121,12 +137,30 @@ impl Inference<'_> {
     }
 
     /// Infers `of[subscript]`.
-    pub(super) fn item(&mut self, get: &GetItem<'_>, narrowing: &Narrowing) -> Type {
+    pub(super) fn item(
+        &mut self,
+        expr: &Expr<'_>,
+        get: &GetItem<'_>,
+        narrowing: &Narrowing,
+    ) -> Type {
         if let Expr::Const(constant) = &get.subscript_expr
             && let Some(name) = constant.value.as_str()
         {
             let span = inner_of_quotes(self.text, self.span_of(&get.subscript_expr), name);
             return self.attribute(&get.expr, name, span, narrowing);
+        }
+        // In its own 'log', the id of a loop is the output of the one item.
+        if let Expr::Var(var) = &get.expr
+            && self.names == Names::EachAndOwn
+            && self.symbols.steps.get(var.id) == Some(&self.current_step)
+            && let Some(own) = self.symbols.outputs.get(self.current_step)
+            && own.items.is_some()
+        {
+            let ty = own.ty(true);
+            self.steps.insert(self.current_step);
+            let span = self.span_of(expr);
+            self.add_issue(span, TemplateIssueKind::OwnItem(var.id.to_owned()));
+            return if matches!(ty, Type::Record(_)) { ty } else { Type::Any };
         }
         let lenient = std::mem::take(&mut self.lenient);
         let subscript = self.value(&get.subscript_expr, narrowing);
@@ -136,6 +170,13 @@ impl Inference<'_> {
         } else {
             self.value(&get.expr, narrowing)
         };
+        if let (Type::List(_, lengths), Some(index)) = (&base, constant_index(&get.subscript_expr))
+            && let Some(length) = lengths.maximum.filter(|_| !self.lenient)
+            && !has_item(length, index)
+        {
+            let span = self.span_of(expr);
+            return self.add_issue(span, TemplateIssueKind::NoSuchItem { index, length });
+        }
         let subscripted = base.clone();
         let (wanted, fits, of) = match base {
             Type::List(of, _) => ("an integer", matches!(subscript, Type::Integer(_)), *of),
@@ -176,6 +217,18 @@ impl Inference<'_> {
         self.lenient = before;
         ty
     }
+}
+
+/// Returns an index that is written down.
+fn constant_index(expr: &Expr<'_>) -> Option<i64> {
+    let constant = expr.as_const()?;
+    constant.is_integer().then(|| i64::try_from(constant).ok()).flatten()
+}
+
+/// Whether a list of a length has an item at an index; a negative one counts from the end.
+fn has_item(length: usize, index: i64) -> bool {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    index < length && index >= -length
 }
 
 /// Returns the span of the name inside `'name'`.

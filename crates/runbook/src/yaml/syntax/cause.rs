@@ -53,6 +53,14 @@ pub(crate) enum Cause {
     /// A list item among keys.
     DashAmongKeys,
     Reserved(char),
+    /// A comment of another language, with its sign.
+    ForeignComment(&'static str),
+    /// A text that begins with a bracket.
+    BracketInText(char),
+    /// A text after a value in brackets.
+    AfterBrackets,
+    /// A second dash at the start of a list item.
+    TwoDashes,
     Control(char),
     /// A backslash with a character that has no meaning after one.
     Escape(String),
@@ -111,6 +119,9 @@ impl fmt::Display for Cause {
                 write!(f, "a '-' is missing before '{key}': each item of a list starts with '- '")
             }
             Self::DashWithoutSpace => f.write_str("a space is missing after '-'"),
+            Self::WrongIndent { key, found: 0, wanted, sibling } => {
+                write!(f, "'{key}' is not indented, but '{sibling}' beside it by {wanted} spaces")
+            }
             Self::WrongIndent { key, found, wanted, sibling } => {
                 let plural = if *found == 1 { "" } else { "s" };
                 write!(
@@ -126,6 +137,15 @@ impl fmt::Display for Cause {
             Self::Reserved(character) => {
                 write!(f, "an unquoted value cannot start with '{character}'")
             }
+            Self::ForeignComment(sign) => {
+                write!(f, "'{sign}' begins no comment in YAML: a comment begins with '#'")
+            }
+            Self::BracketInText(open) => {
+                let what = if *open == '[' { "list" } else { "mapping" };
+                write!(f, "this text begins with '{open}', so YAML reads a {what}")
+            }
+            Self::AfterBrackets => f.write_str("this text is outside of the brackets before it"),
+            Self::TwoDashes => f.write_str("this second '-' begins a list within the list"),
             Self::Control(character) => write!(
                 f,
                 "the control character U+{:04X} is not allowed in the file",
@@ -186,6 +206,12 @@ impl Cause {
             Self::DashAfterKey => "write the list on the lines below the key, or in brackets: [a, b]".into(),
             Self::DashAmongKeys => "indent it under the key that it belongs to, or remove the '-'".into(),
             Self::Reserved(_) => "put the value in quotes".into(),
+            Self::ForeignComment(_) => "write '# …'".into(),
+            Self::BracketInText(_) => "put the whole text in quotes".into(),
+            Self::AfterBrackets => {
+                "remove it, or write a ',' before it within the brackets; a comment begins with ' #'".into()
+            }
+            Self::TwoDashes => "write one '- '".into(),
             Self::Control(_) => "remove it".into(),
             Self::Escape(_) => "write \\\\ for a backslash, or use single quotes".into(),
             Self::BlockScalarHeader => "move the text to the next line, indented under its key".into(),

@@ -58,6 +58,7 @@ pub(crate) fn find(text: &str, kind: &ErrorKind, at: usize) -> Found {
     conflict(before)
         .or_else(|| characters::find(text, before))
         .or_else(|| tab(and_next))
+        .or_else(|| comment(and_next))
         .or_else(|| outline::find(&lines, at))
         .or_else(|| literal(before))
         .unwrap_or_else(|| by_kind(text, kind, at))
@@ -83,6 +84,37 @@ fn tab(lines: &[Line<'_>]) -> Option<Found> {
     let end = line.start + blanks.len();
     let tabs = blanks.get(at - line.start..)?.replace('\t', "  ");
     Some(Found::new(at..end, Cause::Tab).suggest(tabs))
+}
+
+/// The signs with which comments of other languages begin.
+const COMMENTS: [&str; 3] = ["//", "/*", "<!--"];
+
+/// Finds a comment of another language on one of the last lines.
+fn comment(lines: &[Line<'_>]) -> Option<Found> {
+    /// The parser can read a few lines more before it gives up.
+    const LINES: usize = 5;
+    let last = lines.get(lines.len().saturating_sub(LINES)..)?;
+    last.iter().filter(|line| !line.is_literal).find_map(|line| {
+        let indent = line.indent();
+        let content = line.text.get(indent..)?.trim_end();
+        let sign = COMMENTS.iter().find(|sign| content.starts_with(*sign))?;
+        Some(foreign_comment(line.start + indent, content, sign))
+    })
+}
+
+/// Returns the cause for a comment of another language, which is a text at a place.
+fn foreign_comment(at: usize, text: &str, sign: &'static str) -> Found {
+    let found = Found::new(at..at + text.len(), Cause::ForeignComment(sign));
+    let inner = text.strip_prefix(sign).unwrap_or(text);
+    let inner = match sign {
+        "//" => Some(inner),
+        "/*" => inner.strip_suffix("*/"),
+        _ => inner.strip_suffix("-->"),
+    };
+    match inner {
+        Some(inner) => found.suggest(format!("# {}", inner.trim())),
+        None => found,
+    }
 }
 
 /// Finds a line of a text after `|` that is indented less than the text.

@@ -3,11 +3,11 @@
 use super::flow::{self, Place};
 use super::lines::{self, Line, Parts};
 use super::scalars::{self, in_double_quotes, quoted_value};
-use super::{Cause, Found, shown};
+use super::{COMMENTS, Cause, Found, foreign_comment, shown};
 
 /// Finds the first break at or before the place where the parser gave up.
 pub(super) fn find(lines: &[Line<'_>], at: usize) -> Option<Found> {
-    let mut outline = Outline { lines, open: Vec::new(), last: None };
+    let mut outline = Outline { lines, open: Vec::new(), last: None, closed: Vec::new() };
     let mut index = 0;
     while let Some(line) = lines.get(index) {
         // A text that the parser can read up to here has no break before.
@@ -32,6 +32,8 @@ struct Block<'t> {
     first: Option<(&'t str, usize)>,
     /// The last key.
     last: &'t str,
+    /// The place of the dash that begins the list, if it is the second one of its line.
+    second_dash: Option<usize>,
 }
 
 /// The state that the line before left.
@@ -56,6 +58,8 @@ struct Outline<'l, 't> {
     lines: &'l [Line<'t>],
     open: Vec<Block<'t>>,
     last: Option<Last<'t>>,
+    /// The columns of the blocks that the last key has closed.
+    closed: Vec<usize>,
 }
 
 type Step<T> = Result<T, Box<Found>>;
@@ -91,8 +95,10 @@ impl<'t> Outline<'_, 't> {
     /// Closes what is indented more than a column, and returns the last that was closed.
     fn close(&mut self, column: usize) -> Option<Block<'t>> {
         let mut closed = None;
+        self.closed.clear();
         while self.open.last().is_some_and(|block| block.column > column) {
             closed = self.open.pop();
+            self.closed.extend(closed.as_ref().map(|block| block.column));
         }
         closed
     }
@@ -100,6 +106,7 @@ impl<'t> Outline<'_, 't> {
     /// Reads the dashes of a line, and the key after them.
     fn item(&mut self, line: &Line<'t>, parts: &Parts<'t>, dash: (usize, usize)) -> Step<()> {
         let column = dash.0;
+        let list_above = self.open.last().filter(|block| block.is_list).map(|block| block.column);
         let closed = self.close(column);
         let at = line.start + column;
         let span = at..at + 1;
@@ -131,6 +138,10 @@ impl<'t> Outline<'_, 't> {
             Some(block) if block.is_list => {
                 return fail(wrong_indent("-", column, span, block.column, "-"));
             }
+            // An item that is not below the one before.
+            _ if list_above.is_some_and(|above| above == column + 1) => {
+                return fail(wrong_indent("-", column, span, column + 1, "-"));
+            }
             _ => {
                 let closed = closed.as_ref();
                 let found = match closed.and_then(|block| block.first) {
@@ -146,12 +157,18 @@ impl<'t> Outline<'_, 't> {
             }
         }
         if dash.1 > dash.0 {
-            self.open.push(list(dash.1));
+            self.open.push(Block { second_dash: Some(line.start + dash.1), ..list(dash.1) });
         }
         self.last = Some(Last { index: 0, column: dash.1, name: "-", value: Value::Missing });
         if let Some(key) = parts.key {
             let first = Some((key, line.start + parts.column));
-            self.open.push(Block { column: parts.column, is_list: false, first, last: key });
+            self.open.push(Block {
+                column: parts.column,
+                is_list: false,
+                first,
+                last: key,
+                second_dash: None,
+            });
             self.last =
                 Some(Last { index: 0, column: parts.column, name: key, value: Value::Missing });
         }
@@ -162,6 +179,7 @@ impl<'t> Outline<'_, 't> {
     fn key(&mut self, line: &Line<'t>, column: usize, key: &'t str) -> Step<()> {
         let at = line.start + column;
         let span = at..at + key.len();
+        let closed_before = std::mem::take(&mut self.closed);
         let closed = self.close(column);
         // A list may have the indentation of its key.
         if let [.., below, top] = self.open.as_slice()
@@ -175,6 +193,10 @@ impl<'t> Outline<'_, 't> {
         let last = self.last;
         match self.open.last_mut() {
             Some(block) if block.column == column && !block.is_list => block.last = key,
+            Some(Block { column: same, second_dash: Some(dash), .. }) if *same == column => {
+                let span = *dash..*dash + "- ".len();
+                return fail(Found::new(span, Cause::TwoDashes).suggest(""));
+            }
             Some(block) if block.column == column => {
                 let first = closed.as_ref().and_then(|block| block.first);
                 return fail(match (closed.as_ref(), first) {
@@ -188,9 +210,23 @@ impl<'t> Outline<'_, 't> {
                 if let Some(last) = last.filter(|_| !self.open.is_empty())
                     && last.value != Value::Missing
                 {
+                    if closed_before.contains(&column)
+                        && let Some(line) = self.lines.get(last.index)
+                    {
+                        // The key before was meant to be in the block that it has closed.
+                        let at = line.start + last.column;
+                        let span = at..at + last.name.len();
+                        return fail(wrong_indent(last.name, last.column, span, column, key));
+                    }
                     return fail(self.under_value(key, column, span, last));
                 }
-                self.open.push(Block { column, is_list: false, first: Some((key, at)), last: key });
+                self.open.push(Block {
+                    column,
+                    is_list: false,
+                    first: Some((key, at)),
+                    last: key,
+                    second_dash: None,
+                });
             }
             _ => {
                 let found = match &closed {
@@ -290,7 +326,7 @@ impl<'t> Outline<'_, 't> {
                 Some('{') if rest.starts_with("{{") => return fail(unquoted(line, at)),
                 Some('{' | '[') => {
                     let end = flow::scan(self.lines, (index, at), owner)?;
-                    self.check_after_brackets(end)?;
+                    self.check_after_brackets((index, at), end)?;
                     next = end.0 + 1;
                     Value::Complete
                 }
@@ -314,7 +350,7 @@ impl<'t> Outline<'_, 't> {
         Ok(next)
     }
 
-    fn check_after_brackets(&self, end: Place) -> Step<()> {
+    fn check_after_brackets(&self, start: Place, end: Place) -> Step<()> {
         let Some(line) = self.lines.get(end.0) else { return Ok(()) };
         let rest = line.text.get(end.1..).unwrap_or_default();
         let next = rest.trim_start();
@@ -328,13 +364,24 @@ impl<'t> Outline<'_, 't> {
         if next.is_empty() || next.starts_with('#') || next.starts_with(':') {
             return Ok(());
         }
-        let found = Found::new(at..at + next.trim_end().len(), Cause::Other);
-        fail(found)
+        let next = next.trim_end();
+        if let Some(sign) = COMMENTS.iter().find(|sign| next.starts_with(*sign)) {
+            return fail(foreign_comment(at, next, sign));
+        }
+        // `[1/2] Probe it` is a text; what comes after a mapping is one too much.
+        let value =
+            line.text.get(start.1..).filter(|value| start.0 == end.0 && value.starts_with('['));
+        let Some(value) = value.filter(|_| !next.starts_with(['[', '{', ','])) else {
+            return fail(Found::new(at..at + next.len(), Cause::AfterBrackets));
+        };
+        let text = value.get(..scalars::value_end(line.text, start.1) - start.1).unwrap_or(value);
+        let span = line.start + start.1..line.start + start.1 + text.len();
+        fail(Found::new(span, Cause::BracketInText('[')).suggest(in_quotes(text)))
     }
 }
 
 fn list<'t>(column: usize) -> Block<'t> {
-    Block { column, is_list: true, first: None, last: "-" }
+    Block { column, is_list: true, first: None, last: "-", second_dash: None }
 }
 
 fn missing_dash(key: &str, place: usize) -> Found {

@@ -75,6 +75,14 @@ const IN_A_STEP: &[(&str, usize, usize, &str)] = &[
     ("    with: {duration: 5s; x: 1}\n", 1, 26, "a ',' is missing before 'x'"),
     ("    retry: 3\n      attempts: 3\n    with: {duration: 5s}\n", 2, 7, "'attempts' is indented under 'retry', which has a value already"),
     ("    log: a\u{0}b\n    with: {duration: 5s}\n", 1, 11, "the control character U+0000 is not allowed in the file"),
+    ("    // note\n    with: {duration: 5s}\n", 1, 5, "'//' begins no comment in YAML: a comment begins with '#'"),
+    ("    /* note */\n    with: {duration: 5s}\n", 1, 5, "'/*' begins no comment in YAML: a comment begins with '#'"),
+    ("    with: {duration: 5s} // note\n", 1, 26, "'//' begins no comment in YAML: a comment begins with '#'"),
+    ("    with: {duration: 5s} note\n", 1, 26, "this text is outside of the brackets before it"),
+    ("    name: [1/2] wait\n    with: {duration: 5s}\n", 1, 11, "this text begins with '[', so YAML reads a list"),
+    ("    with: {duration: 5s}\n  - - id: c\n    action: sleep\n    with: {duration: 5s}\n", 2, 5, "this second '-' begins a list within the list"),
+    ("    with: {duration: 5s}\n  - id: c\naction: sleep\n    with: {duration: 5s}\n", 3, 1, "'action' is not indented, but 'with' beside it by 4 spaces"),
+    ("    with:\n      nodes:\n      - a\n     - b\n", 4, 6, "'-' is indented by 5 spaces, but '-' beside it by 6"),
     ("    with: {duration: 5s}# note\n", 1, 25, "a space is missing before '#'"),
 ];
 
