@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{CalledText, StepPath};
 
 /// A change of the rest of a run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Amendment {
     /// The runbook that replaces the one of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +28,7 @@ pub struct Amendment {
 }
 
 /// A runbook that replaces that of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplacedRunbook {
     /// Where the text came from: an absolute path, or `built in`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 //! to the store by any process, and becomes an event when the process that drives the run has taken it.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -78,7 +79,7 @@ pub struct ApprovalProgress {
 }
 
 /// One approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GivenApproval {
     /// The actor that approved.
     pub actor: String,
@@ -125,7 +126,7 @@ pub struct OpenApproval {
 }
 
 /// An approval that a run waits for, for reading.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ApprovalSummary {
     /// The step.
     pub step: StepPath,

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{RecordedChange, StepPath};
 
 /// The consent of a person before a run started.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Consent {
     /// The codes of the findings that would have stopped the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -20,7 +21,7 @@ pub struct Consent {
 }
 
 /// The changes of a plan that a person has approved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovedPlan {
     /// SHA-256 of the file of the plan, in hexadecimal.
     pub digest: String,
@@ -33,7 +34,7 @@ pub struct ApprovedPlan {
 }
 
 /// The changes of a step that a person has approved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovedStep {
     /// The step.
     pub step: StepPath,

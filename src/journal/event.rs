@@ -1,6 +1,7 @@
 //! The facts of a run, one variant each, in the form in which they are kept.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
@@ -32,7 +33,7 @@ pub enum Event {
 }
 
 /// An event that concerns the run as a whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
     /// The run was accepted. Always the first event.
@@ -85,7 +86,7 @@ pub enum RunEvent {
 }
 
 /// An event of a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum StepEvent {
     /// The step began.
@@ -241,7 +242,7 @@ pub enum StepEvent {
 }
 
 /// The consequence of a step's failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AfterFailure {
     /// The run continues without the step.
@@ -256,7 +257,7 @@ pub enum AfterFailure {
 }
 
 /// The direction of a resumed run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResumeMode {
     /// Continues with the step at which it stopped; a run that was rolling back keeps rolling back.
@@ -267,7 +268,7 @@ pub enum ResumeMode {
 }
 
 /// How a run stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// Every step succeeded or was skipped.
@@ -288,7 +289,7 @@ pub enum RunOutcome {
 
 /// The specification that a run was started with. It finishes with the same, whatever happens to the file that it came
 /// from, unless a person amends it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunSpec {
     /// The format of the journal. Absent in format 0.
     #[serde(default)]
@@ -325,7 +326,7 @@ pub struct RunSpec {
 }
 
 /// The text of a called runbook.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CalledText {
     /// The name of the runbook.
     pub runbook: String,
@@ -336,7 +337,7 @@ pub struct CalledText {
 }
 
 /// One thing that a step changes: as it was found, and as it is to be.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedChange {
     /// The object and field, in the platform's terms: `nodegroup relay desired`.
     pub target: String,
@@ -347,7 +348,7 @@ pub struct RecordedChange {
 }
 
 /// One thing that a run has left different from what it found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedDifference {
     /// The object and field, in the platform's terms.
     pub target: String,

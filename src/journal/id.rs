@@ -3,7 +3,9 @@
 use std::{fmt, str::FromStr};
 
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// How an id begins; sorts by time.
 const TIME: &str = "%Y%m%dt%H%M%Sz";
@@ -49,6 +51,12 @@ impl RunId {
         Some(parsed.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
 
+    /// Returns the id of the trace of the run: the same in each process that drives it.
+    pub fn trace_id(&self) -> [u8; 16] {
+        let digest = Sha256::digest(self.0.as_bytes());
+        std::array::from_fn(|index| digest[index])
+    }
+
     /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -70,6 +78,20 @@ impl FromStr for RunId {
         } else {
             Err(InvalidRunId(text.chars().take(MAX_LENGTH).collect()))
         }
+    }
+}
+
+impl JsonSchema for RunId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RunId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The id of a run.",
+            "type": "string",
+            "pattern": format!("^[A-Za-z0-9-]{{1,{MAX_LENGTH}}}$"),
+        })
     }
 }
 

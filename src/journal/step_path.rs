@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The address of a step in a run: the ids from the outermost step to this one, each with the index of its item where
@@ -23,6 +24,19 @@ pub struct PathSegment {
 #[derive(Debug, thiserror::Error)]
 #[error("'{0}' is not a valid step path")]
 pub struct InvalidStepPath(String);
+
+impl JsonSchema for StepPath {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StepPath".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The address of a step in a run, such as `drain`, `drain[2]` or `rotate[1]/cordon`.",
+            "type": "string",
+        })
+    }
+}
 
 impl StepPath {
     /// Returns the path of a step at the top level of the runbook.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -14,7 +15,7 @@ use super::{
 };
 
 /// A run in a list.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct HeadSummary {
     /// The run's id.
     pub run: RunId,
@@ -48,7 +49,7 @@ pub struct HeadSummary {
 }
 
 /// A run in a list whose journal cannot be read.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct UnreadableSummary {
     /// The run's id.
     pub run: RunId,
@@ -61,7 +62,7 @@ pub struct UnreadableSummary {
 }
 
 /// A run with its steps.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RunSummary {
     /// The summary that lists show.
     #[serde(flatten)]
@@ -88,7 +89,7 @@ pub struct RunSummary {
 }
 
 /// A change of the rest of a run, for reading.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AmendmentSummary {
     /// When.
     pub time: Timestamp,
@@ -109,7 +110,7 @@ pub struct AmendmentSummary {
 }
 
 /// A runbook that replaced another.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RunbookChange {
     /// Where the text came from: an absolute path, or `built in`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +123,7 @@ pub struct RunbookChange {
 }
 
 /// A step, for reading.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StepSummary {
     /// Its address in the run.
     pub id: StepPath,
@@ -163,7 +164,7 @@ pub struct StepSummary {
 }
 
 /// The state of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// The step has begun and not ended.

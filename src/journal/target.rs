@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The cluster and account that a run may touch, as they named themselves when it was accepted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunTarget {
     /// Whether it is a simulation.
     pub simulated: bool,
@@ -18,7 +19,7 @@ pub struct RunTarget {
 }
 
 /// A Kubernetes cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KubernetesTarget {
     /// The API server's address. The same cluster may have other addresses.
     pub server: String,
@@ -30,7 +31,7 @@ pub struct KubernetesTarget {
 }
 
 /// An AWS account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AwsTarget {
     /// The account's number.
     pub account: String,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,7 +16,7 @@ use crate::journal::{Failure, FailureKind, RecordedChange, RunTarget, StepPath};
 pub const PLAN_FORMAT: u32 = 1;
 
 /// A plan: the changes that a run would make.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The version of the format.
     pub format: u32,
@@ -48,7 +49,7 @@ pub struct Plan {
 }
 
 /// A step of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedStep {
     /// Its address in the run.
     pub path: StepPath,
@@ -96,7 +97,7 @@ pub struct PlannedStep {
 }
 
 /// The basis of a part of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// A read: nothing that the run does before changes it.
@@ -108,7 +109,7 @@ pub enum Basis {
 }
 
 /// The effect of a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "does")]
 pub enum Effect {
     /// The step changes objects.
@@ -138,7 +139,7 @@ pub enum Effect {
 }
 
 /// A duration: the one that is likely, between two that are not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Span {
     /// The shortest, in seconds.
     pub low: f64,
@@ -158,7 +159,7 @@ impl Span {
 }
 
 /// The rehearsal of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state")]
 #[expect(clippy::large_enum_variant, reason = "a plan has one")]
 pub enum Rehearsal {
@@ -200,7 +201,7 @@ impl Rehearsal {
 }
 
 /// New pods on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {
     /// The namespace of the workload.
     pub namespace: String,
@@ -213,7 +214,7 @@ pub struct Placement {
 }
 
 /// A pod that no node takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unplaced {
     /// The namespace.
     pub namespace: String,
@@ -224,7 +225,9 @@ pub struct Unplaced {
 }
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The run does not start unless a person accepts it.
@@ -236,7 +239,7 @@ pub enum Severity {
 }
 
 /// Something that speaks against a run, or should be known before it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
@@ -254,8 +257,15 @@ pub struct Finding {
     pub step: Option<StepPath>,
 }
 
+impl Finding {
+    /// Whether a run can be started in spite of it.
+    pub fn can_be_accepted(&self) -> bool {
+        !FINAL.contains(&self.code.as_str())
+    }
+}
+
 /// Something that is not known, and what cannot be predicted without it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
     /// The unknown.
     pub what: String,
@@ -279,7 +289,7 @@ pub struct Existing {
 }
 
 /// How many calls were made, by service.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reads {
     /// To the Kubernetes API, each page one.
     pub kubernetes: u64,
@@ -291,9 +301,8 @@ impl Plan {
     /// Returns the findings that stop a run, without those that are accepted.
     pub fn errors<'p>(&'p self, accepted: &'p [String]) -> impl Iterator<Item = &'p Finding> {
         let is_error = |finding: &&Finding| finding.severity == Severity::Error;
-        let is_accepted = |finding: &&Finding| {
-            accepted.contains(&finding.code) && !FINAL.contains(&finding.code.as_str())
-        };
+        let is_accepted =
+            |finding: &&Finding| accepted.contains(&finding.code) && finding.can_be_accepted();
         self.findings.iter().filter(is_error).filter(move |finding| !is_accepted(finding))
     }
 

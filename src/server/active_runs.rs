@@ -25,13 +25,13 @@ pub(super) enum Phase {
 #[derive(Default)]
 pub(super) struct ActiveRuns {
     state: watch::Sender<State>,
+    closing: watch::Sender<bool>,
     admission: Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     runs: HashMap<RunId, Phase>,
-    is_closing: bool,
 }
 
 /// The right to start or resume a run, which one request has at a time: two requests at once could both find the target
@@ -51,7 +51,12 @@ impl ActiveRuns {
     /// Waits for the right to start a run; `None` when the service is shutting down.
     pub(super) async fn admit(&self) -> Option<Admission<'_>> {
         let guard = self.admission.lock().await;
-        (!self.state.borrow().is_closing).then_some(Admission { runs: self, _guard: guard })
+        (!*self.closing.borrow()).then_some(Admission { runs: self, _guard: guard })
+    }
+
+    /// Returns whether the service is shutting down, and is told when it does.
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
     }
 
     /// Takes note of an interrupted run that is to be resumed.
@@ -121,7 +126,7 @@ impl ActiveRuns {
 
     /// Starts no more runs, leaves the active ones to be resumed, and waits until their calls in flight are journaled.
     pub(super) async fn shut_down(&self) {
-        self.state.send_modify(|state| state.is_closing = true);
+        self.closing.send_replace(true);
         // A run that is being accepted now is in the map when this lock is free.
         drop(self.admission.lock().await);
         for phase in self.state.borrow().runs.values() {

@@ -76,8 +76,14 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, message)
     }
 
-    pub(super) fn not_found(message: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, message)
+    /// Returns a response for a path that is not one of the API's, with those that are.
+    pub(super) fn unknown_route(path: &str, routes: impl Iterator<Item = &'static str>) -> Self {
+        let routes: Vec<&str> = routes.collect();
+        let failure = Failure::new(FailureKind::Usage, format!("no such route: {path}"));
+        let hint = format!("the routes are {}; /openapi.json describes them", routes.join(", "));
+        let mut error = Self::from(failure.with_hint(Some(hint)));
+        error.status = StatusCode::NOT_FOUND;
+        error
     }
 
     pub(super) fn method_not_allowed(message: &str) -> Self {
@@ -87,6 +93,11 @@ impl ApiError {
     /// Returns the kind of the failure, where the body has one.
     pub(super) fn kind(&self) -> Option<FailureKind> {
         serde_json::from_value(self.body["failure"]["kind"].clone()).ok()
+    }
+
+    /// Returns a member of the body; null where the body has none of that name.
+    pub(super) fn member(&self, name: &str) -> &Value {
+        &self.body[name]
     }
 
     /// Returns what was refused, and why, in one line.
@@ -221,8 +232,31 @@ pub(super) fn panic_response(cause: Box<dyn Any + Send>) -> Response {
     ApiError::from(failure).into_response()
 }
 
+impl ApiError {
+    /// Adds the members of RFC 9457 to the body. Its `status` is not the number of that standard: it is the word of the
+    /// Go service, so the body stays `application/json`.
+    fn describe(&mut self) {
+        let reason = self.status.canonical_reason().unwrap_or("Error");
+        let kind = self.kind().map(|kind| json!(kind));
+        let kind = kind.as_ref().and_then(Value::as_str);
+        let problem =
+            kind.map_or_else(|| "about:blank".into(), |kind| format!("urn:rafay-relay-sop:{kind}"));
+        let (detail, hint) = (self.message().to_owned(), self.body["failure"]["hint"].clone());
+        let message = self.body["message"].as_str().map(str::to_owned);
+        self.body["type"] = json!(problem);
+        self.body["title"] =
+            json!(kind.map_or_else(|| reason.to_owned(), |kind| kind.replace('_', " ")));
+        self.body["detail"] = json!(message.filter(|_| detail.is_empty()).unwrap_or(detail));
+        // Where a person finds it, whatever the kind of refusal.
+        if self.body.get("hint").is_none() && !hint.is_null() {
+            self.body["hint"] = hint;
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        self.describe();
         let mut response = (self.status, Json(self.body)).into_response();
         let headers = response.headers_mut();
         // The rest of the body is not read, so the connection ends here: a client that is not told sends the next

@@ -116,9 +116,9 @@ impl Service {
             outside_window: request.outside_window.clone(),
         });
         let error = match started.await {
-            Ok(response) if response["run"] == name.as_str() => return Ok(()),
+            Ok(response) if response.run.as_str() == name.as_str() => return Ok(()),
             Ok(response) => {
-                let message = format!("its key started run {} before", response["run"]);
+                let message = format!("its key started run {} before", response.run);
                 return Err(RequestAnswer::Refused(message));
             }
             // Another process of the service was faster.

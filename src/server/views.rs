@@ -1,9 +1,11 @@
 //! The JSON of successful responses. Pure functions of a run.
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
-use serde_json::{Value, json};
 
-use super::active_runs::Phase;
+use super::{
+    active_runs::Phase,
+    responses::{AnswerTaken, ChangeWindow, Recovery, RunStatus, Started, Status, Valid},
+};
 use crate::{
     engine::Answered,
     journal::{ApprovalSummary, LogLines, RecordedEvent, ResumeMode, Run, RunId, RunState},
@@ -18,57 +20,62 @@ fn seconds(time: Timestamp) -> String {
 }
 
 /// `/run`: a run has been started, or the same key started it before.
-pub(super) fn started(run: &Run) -> Value {
-    json!({
-        "status": "started",
-        "message": "SOP execution started",
-        "time": seconds(run.head.started_at),
-        "run": run.id(),
-        "runbook": run.spec.runbook,
-    })
-}
-
-/// `/runs/ID/resume` and `/rollback`: the run was resumed.
-pub(super) fn resumed(run: &Run, mode: ResumeMode) -> Value {
-    let mut response = started(run);
-    response["message"] = json!(match mode {
-        ResumeMode::Continue => "SOP execution resumed",
-        ResumeMode::Rollback => "SOP rollback started",
-    });
-    response["time"] = json!(seconds(run.head.last_event_at));
-    response
-}
-
-/// `/runs/ID/approve` and `/reject`: the answer counts, or waits for a process that drives the run.
-pub(super) fn answered(run: &RunId, answered: &Answered, word: &str) -> Value {
-    let Answered { step, missing } = answered;
-    match missing {
-        Some(missing) => json!({"status": word, "run": run, "step": step, "missing": missing}),
-        None => json!({"status": "recorded", "run": run, "step": step}),
+pub(super) fn started(run: &Run) -> Started {
+    Started {
+        status: "started",
+        message: "SOP execution started",
+        time: seconds(run.head.started_at),
+        run: run.id().clone(),
+        runbook: run.spec.runbook.clone(),
+        warnings: Vec::new(),
+        note: None,
     }
 }
 
+/// `/runs/ID/resume` and `/rollback`: the run was resumed.
+pub(super) fn resumed(run: &Run, mode: ResumeMode) -> Started {
+    let message = match mode {
+        ResumeMode::Continue => "SOP execution resumed",
+        ResumeMode::Rollback => "SOP rollback started",
+    };
+    Started { message, time: seconds(run.head.last_event_at), ..started(run) }
+}
+
+/// `/runs/ID/approve` and `/reject`: the answer counts, or waits for a process that drives the run.
+pub(super) fn answered(run: RunId, answered: Answered, word: &'static str) -> AnswerTaken {
+    let Answered { step, missing } = answered;
+    let status = if missing.is_some() { word } else { "recorded" };
+    AnswerTaken { status, run, step, missing }
+}
+
 /// `/validate` of a runbook without errors. There may be warnings and notes.
-pub(super) fn valid(runbook: &Runbook, source: &Source, diagnostics: &[Diagnostic]) -> Value {
-    json!({
-        "status": "valid",
-        "runbook": runbook.name,
-        "steps": runbook.steps.len(),
-        "diagnostics": render::json(source, diagnostics),
-    })
+pub(super) fn valid(runbook: &Runbook, source: &Source, diagnostics: &[Diagnostic]) -> Valid {
+    Valid {
+        status: "valid",
+        runbook: runbook.name.clone(),
+        steps: runbook.steps.len(),
+        diagnostics: render::json(source, diagnostics),
+    }
 }
 
 /// `/health` and `/status` of a service with change windows.
-pub(super) fn change_window(state: WindowState) -> Value {
+pub(super) fn change_window(state: WindowState) -> ChangeWindow {
     match state {
-        WindowState::Open { until } => json!({"open": true, "until": until}),
-        WindowState::Closed { until } => json!({"open": false, "opens": until}),
+        WindowState::Open { until } => ChangeWindow::Open { open: true, until },
+        WindowState::Closed { until: opens } => ChangeWindow::Closed { open: false, opens },
     }
 }
 
 /// `/status` before there is any run.
-pub(super) fn idle() -> Value {
-    json!({"status": "Idle", "logs": []})
+pub(super) fn idle() -> Status {
+    Status {
+        status: "Idle",
+        start_time: None,
+        end_time: None,
+        logs: Vec::new(),
+        run: None,
+        change_window: None,
+    }
 }
 
 /// `/status` of a run.
@@ -77,48 +84,48 @@ pub(super) fn status(
     events: &[RecordedEvent],
     phase: Option<&Phase>,
     is_live: bool,
-) -> Value {
+) -> Status {
     let state = run.state(is_live);
-    let mut status = json!({
-        "status": legacy_status(state),
-        "start_time": seconds(run.head.started_at),
-        "logs": LogLines::of(events),
-        "run": run.id(),
-        "runbook": run.spec.runbook,
-        "digest": run.digest(),
-        "state": state,
-    });
-    let approvals: Vec<ApprovalSummary> =
-        run.open_approvals().map(|(step, asked)| ApprovalSummary::of(step, asked)).collect();
-    if !approvals.is_empty() {
-        status["approvals"] = json!(approvals);
-    }
-    if let Some(reason) = &run.spec.outside_window {
-        status["outside_window"] = json!(reason);
-    }
-    if let Some(origin) = run.origin() {
-        status["origin"] = json!(origin);
-    }
+    let mut details = RunStatus {
+        run: run.id().clone(),
+        runbook: run.spec.runbook.clone(),
+        digest: run.digest().to_owned(),
+        state,
+        approvals: run
+            .open_approvals()
+            .map(|(step, asked)| ApprovalSummary::of(step, asked))
+            .collect(),
+        outside_window: run.spec.outside_window.clone(),
+        origin: run.origin().map(str::to_owned),
+        resuming: None,
+        recovery: None,
+        error: None,
+        failure: None,
+        failed_step: None,
+    };
+    let mut status = Status {
+        status: legacy_status(state),
+        start_time: Some(seconds(run.head.started_at)),
+        end_time: None,
+        logs: LogLines::of(events),
+        run: None,
+        change_window: None,
+    };
     if let (Some(Phase::Recovering { reason }), RunState::Interrupted) = (phase, state) {
-        status["status"] = json!("Running");
+        status.status = "Running";
         let retrying =
             reason.as_deref().map_or_else(String::new, |why| format!(" (retrying: {why})"));
-        status["resuming"] = json!(format!("interrupted; recovery pending{retrying}"));
-        status["recovery"] = json!({"pending": true, "reason": reason});
-        return status;
-    }
-    if let Some(end) = run.head.ended_at.filter(|_| !state.is_active()) {
-        status["end_time"] = json!(seconds(end));
-    }
-    if legacy_status(state) == "Failed" {
-        status["error"] = json!(error(run, state, phase));
-        if let Some(failure) = &run.head.failure {
-            status["failure"] = json!(failure);
-        }
-        if let Some(step) = &run.head.failed_step {
-            status["failed_step"] = json!(step);
+        details.resuming = Some(format!("interrupted; recovery pending{retrying}"));
+        details.recovery = Some(Recovery { pending: true, reason: reason.clone() });
+    } else {
+        status.end_time = run.head.ended_at.filter(|_| !state.is_active()).map(seconds);
+        if status.status == "Failed" {
+            details.error = Some(error(run, state, phase));
+            details.failure.clone_from(&run.head.failure);
+            details.failed_step.clone_from(&run.head.failed_step);
         }
     }
+    status.run = Some(details);
     status
 }
 

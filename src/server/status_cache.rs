@@ -1,0 +1,44 @@
+//! The last answer of `/status`: many clients poll the state of one run, which changes less often than they ask.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::responses::{ChangeWindow, Status};
+use crate::journal::RunId;
+
+/// Everything on which the answer depends.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct StatusKey {
+    pub(super) run: RunId,
+    /// How many events of it were read.
+    pub(super) events: u64,
+    pub(super) is_live: bool,
+    /// The relation of the service to the run.
+    pub(super) phase: String,
+    pub(super) change_window: Option<ChangeWindow>,
+}
+
+/// Keeps one answer.
+#[derive(Default)]
+pub(super) struct StatusCache(Mutex<Option<(StatusKey, Bytes)>>);
+
+impl StatusCache {
+    /// Returns the answer, if it is still the same.
+    pub(super) fn find(&self, key: &StatusKey) -> Option<Bytes> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(|(other, _)| other == key).map(|(_, json)| json.clone())
+    }
+
+    /// Keeps an answer in the place of the one before.
+    pub(super) fn keep(&self, key: StatusKey, json: Bytes) {
+        // A change is one assignment: a panic leaves nothing half done.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((key, json));
+    }
+}
+
+/// Returns an answer as JSON.
+pub(super) fn to_json(status: &Status) -> Bytes {
+    // Its types have only names as keys, and write without an error.
+    serde_json::to_vec(status).unwrap_or_default().into()
+}
