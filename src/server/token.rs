@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::secret_file::{SecretFileError, read_secret};
+use crate::secret_file::{SecretFileError, read_secret};
 
 /// A token shorter than this can be guessed.
 const MIN_LENGTH: usize = 16;
@@ -86,6 +86,22 @@ impl TokenFile {
     pub(super) fn open(path: &Path) -> Result<Self, TokenFileError> {
         let last = Mutex::new(Some(hash(&read_token(path)?)));
         Ok(Self { path: path.to_owned(), last })
+    }
+
+    /// Returns what a browser that has shown a token shows from then on. The token cannot be had from it.
+    pub(super) fn session_of(token: &str) -> String {
+        let digest = Sha256::new().chain_update("session of ").chain_update(token).finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether this is the session of a browser that has shown the token that the file holds now.
+    ///
+    /// # Errors
+    /// As [`has_token`](Self::has_token).
+    pub(super) fn has_session(&self, given: &str) -> Result<bool, TokenFileError> {
+        let token = read_token(&self.path)?;
+        // Hashes are compared, so that the time of the comparison tells nothing of the session.
+        Ok(hash(given) == hash(&Self::session_of(&token)))
     }
 
     /// Whether this is the token that the file holds now.

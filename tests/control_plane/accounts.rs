@@ -124,6 +124,17 @@ impl Grant {
         self
     }
 
+    /// Returns no permission.
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    /// Adds a permission in the account's namespace.
+    pub(crate) fn with(mut self, rule: PolicyRule) -> Self {
+        self.namespace.push(rule);
+        self
+    }
+
     /// Returns the permission to hold the lease of the cluster, and nothing else.
     pub(crate) fn for_lease() -> Self {
         Self { lease: LEASE_VERBS.to_vec(), ..Self::default() }
@@ -144,6 +155,12 @@ impl Grant {
         self
     }
 
+    /// Adds the permission to write Kubernetes Events on what runs change, as the service does.
+    pub(crate) fn and_object_events(mut self) -> Self {
+        self.cluster.push(rule("events.k8s.io", "events", &["create"]));
+        self
+    }
+
     /// Removes a verb on the lease of the cluster.
     pub(crate) fn without_on_lease(mut self, verb: &str) -> Self {
         self.lease.retain(|granted| *granted != verb);
@@ -151,7 +168,7 @@ impl Grant {
     }
 }
 
-fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
+pub(crate) fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
     PolicyRule {
         api_groups: Some(vec![group.to_owned()]),
         resources: Some(vec![resource.to_owned()]),

@@ -32,6 +32,7 @@ pub mod rollout;
 mod run_objects;
 #[cfg(test)]
 mod tests;
+mod token_review;
 mod writer;
 
 pub use access::AccessQuestion;
@@ -45,6 +46,7 @@ pub use run_objects::{
     ENCODING, RunCondition, RunEvents, RunEventsPart, RunObjects, RunbookRun, RunbookRunSpec,
     RunbookRunStatus,
 };
+pub use token_review::{AccessAnswer, TokenUser};
 pub use writer::{KubernetesWriter, Removal};
 
 /// The page size of `kubectl`; a page of 500 pods is about 5 MB.
@@ -406,6 +408,21 @@ impl Connection {
 
     /// Sends one call, with `limit` as its timeout.
     async fn send<T>(
+        &self,
+        call: &str,
+        limit: Duration,
+        call_future: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        let of_step = self.hook.begin_call_of_step();
+        let result = self.send_unobserved(call, limit, call_future).await;
+        if let Some(of_step) = of_step {
+            let error = result.as_ref().err().map(ToString::to_string);
+            of_step.end("kubernetes", call, error.as_deref());
+        }
+        result
+    }
+
+    async fn send_unobserved<T>(
         &self,
         call: &str,
         limit: Duration,
