@@ -71,10 +71,12 @@ RUN case "$TARGETARCH" in \
 COPY --from=manifests /work .
 RUN xargs cargo < /arguments
 COPY . .
+# Shown by the metrics. It comes this late so that another commit does not build the dependencies anew.
+ARG REVISION=unknown
 # Cargo compares times: the sources must be newer than the empty programs that were built above. What build scripts of
 # dependencies wrote, in target, must not.
 RUN find crates src -name '*.rs' -exec touch {} + \
-  && xargs cargo < /arguments \
+  && SOP_REVISION="$REVISION" xargs cargo < /arguments \
   && install -D -t /image target/*/*/rafay-relay-sop \
   && install -D -m 644 -t /image/etc/ssl/certs /etc/ssl/certs/ca-certificates.crt \
   && install -d -m 1777 /image/tmp

@@ -1,6 +1,9 @@
 //! A lease that this process holds: renewed until it is released or lost.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::{sync::Mutex, task::JoinHandle};
@@ -12,7 +15,7 @@ use super::{
     is_stale,
     run_lock::{self, WAITS_FOR_APPROVAL, set_lock},
 };
-use crate::platform::{Error, Moment, WriteFence, kubernetes::LeaseClient};
+use crate::platform::{Error, LeaseChange, Moment, WriteFence, kubernetes::LeaseClient};
 
 /// How often a write begins again when the lease has changed, but not its holder.
 const MAX_ATTEMPTS: u32 = 5;
@@ -32,6 +35,8 @@ struct Shared {
     fence: WriteFence,
     lost: CancellationToken,
     loss: OnceLock<String>,
+    /// Whether the observer of the platform was told that the lease is held.
+    is_noted: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -60,8 +65,10 @@ impl HeldLease {
         fence.extend(started, times.fence());
         let lost = CancellationToken::new();
         let state = Mutex::new(State { lease, lock, is_given_back: false });
-        let shared =
-            Arc::new(Shared { client, holder, times, fence, lost, loss: OnceLock::new(), state });
+        let (cause, is_noted) = (OnceLock::new(), AtomicBool::new(false));
+        let shared = Shared { client, holder, times, fence, lost, loss: cause, is_noted, state };
+        let shared = Arc::new(shared);
+        shared.note(LeaseChange::Taken);
         let renewal = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move { shared.keep().await }
@@ -121,7 +128,10 @@ impl HeldLease {
         let write = Write::Release(Some(&lock).filter(|lock| lock.has_changed));
         self.shared.fence.suspend();
         match self.shared.write(&mut state, &write).await {
-            Ok(()) => state.is_given_back = true,
+            Ok(()) => {
+                state.is_given_back = true;
+                self.shared.note(LeaseChange::GivenBack);
+            }
             Err(error) => {
                 tracing::warn!(%error, "the lease of the cluster is not given back");
             }
@@ -150,6 +160,7 @@ impl HeldLease {
         let taken = take(&shared.client, &request, &Observation::default()).await?;
         state.lease = taken.lease;
         state.is_given_back = false;
+        shared.note(LeaseChange::Taken);
         shared.fence.extend(taken.started, shared.times.fence());
         Ok(taken.is_continued)
     }
@@ -188,6 +199,7 @@ impl Drop for HeldLease {
     fn drop(&mut self) {
         self.renewal.abort();
         self.shared.fence.close();
+        self.shared.note(LeaseChange::GivenBack);
     }
 }
 
@@ -309,6 +321,15 @@ impl Shared {
         let _ = self.loss.set(loss);
         self.fence.close();
         self.lost.cancel();
+        self.note(LeaseChange::Lost);
+    }
+
+    /// Tells the observer of the platform, where it does not know that yet.
+    fn note(&self, change: LeaseChange) {
+        let is_held = change == LeaseChange::Taken;
+        if self.is_noted.swap(is_held, Ordering::Relaxed) != is_held {
+            self.client.note(change);
+        }
     }
 
     fn fenced(&self) -> Error {

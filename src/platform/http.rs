@@ -1,5 +1,6 @@
-//! Plain HTTP requests to addresses that a runbook names. They carry no credentials, follow no redirect, use no proxy,
-//! and reach no link-local address: those of the metadata and credential services of a cloud answer every caller.
+//! Plain HTTP requests: probes of addresses that a runbook names, which carry no credentials, and posts to addresses
+//! that the configuration names. They follow no redirect, use no proxy, and reach no link-local address: those of the
+//! metadata and credential services of a cloud answer every caller.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -73,6 +74,17 @@ pub struct ProbeResponse {
     pub elapsed: Duration,
 }
 
+/// The response to a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostResponse {
+    /// The status.
+    pub status: u16,
+    /// The header `Retry-After`, as it came.
+    pub retry_after: Option<String>,
+    /// The beginning of the body, at most [`MAX_PROBE_RESPONSE`] bytes.
+    pub body: String,
+}
+
 /// Why there is no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
@@ -124,7 +136,18 @@ impl HttpTarget {
         url.to_string()
     }
 
-    fn is_loopback(&self) -> bool {
+    /// Returns the scheme, the host and the port: a path may be a secret.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
+    /// Whether what is sent is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Whether it is this machine, by the name `localhost` or by its address.
+    pub fn is_loopback(&self) -> bool {
         match self.0.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -161,6 +184,45 @@ impl HttpClient {
         Self { connector, reach }
     }
 
+    /// Returns a client for addresses that the configuration of this program names.
+    pub fn for_posts() -> Self {
+        Self::new(HttpReach::Everywhere)
+    }
+
+    /// Posts a body and reads the beginning of the response.
+    ///
+    /// # Errors
+    /// The host is link-local, a header is not valid, or there is no response within the limit.
+    pub async fn post(
+        &self,
+        target: &HttpTarget,
+        headers: &[(String, String)],
+        body: String,
+        limit: Duration,
+    ) -> Result<PostResponse, ProbeError> {
+        let posting = self.post_unlimited(target, headers, body);
+        timeout(limit, posting).await.unwrap_or(Err(ProbeError::TimedOut(limit)))
+    }
+
+    async fn post_unlimited(
+        &self,
+        target: &HttpTarget,
+        headers: &[(String, String)],
+        body: String,
+    ) -> Result<PostResponse, ProbeError> {
+        let mut request = request("POST", target, SdkBody::from(body))?;
+        for (name, value) in headers {
+            let added = request.headers_mut().try_insert(name.clone(), value.clone());
+            // The error would show the value, which may be a secret.
+            added.map_err(|_| ProbeError::Failed(format!("the header {name} is not valid")))?;
+        }
+        let response = self.connector.call(request).await.map_err(|error| to_error(&error))?;
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get("retry-after").map(str::to_owned);
+        let (body, _) = read_beginning(response.into_body()).await?;
+        Ok(PostResponse { status, retry_after, body })
+    }
+
     /// Returns whether requests to the target are sent. Beside a simulated cluster, only those to this machine are.
     pub fn sends_to(&self, target: &HttpTarget) -> bool {
         match self.reach {
@@ -191,23 +253,28 @@ impl HttpClient {
         target: &HttpTarget,
         start: Instant,
     ) -> Result<ProbeResponse, ProbeError> {
-        let mut request = HttpRequest::empty();
-        let name = match method {
+        let method = match method {
             ProbeMethod::Get => "GET",
             ProbeMethod::Head => "HEAD",
         };
-        let mut address = target.0.clone();
-        address.set_fragment(None);
-        let invalid = |error: &dyn std::error::Error| ProbeError::Failed(error.to_string());
-        request.set_method(name).map_err(|error| invalid(&error))?;
-        request.set_uri(address.as_str()).map_err(|error| invalid(&error))?;
-        request.headers_mut().insert("user-agent", PROGRAM);
+        let mut request = request(method, target, SdkBody::empty())?;
         request.headers_mut().insert("accept", "*/*");
         let response = self.connector.call(request).await.map_err(|error| to_error(&error))?;
         let status = response.status().as_u16();
         let (body, is_cut) = read_beginning(response.into_body()).await?;
         Ok(ProbeResponse { status, body, is_cut, elapsed: start.elapsed() })
     }
+}
+
+fn request(method: &str, target: &HttpTarget, body: SdkBody) -> Result<HttpRequest, ProbeError> {
+    let mut request = HttpRequest::new(body);
+    let mut address = target.0.clone();
+    address.set_fragment(None);
+    let invalid = |error: &dyn std::error::Error| ProbeError::Failed(error.to_string());
+    request.set_method(method).map_err(|error| invalid(&error))?;
+    request.set_uri(address.as_str()).map_err(|error| invalid(&error))?;
+    request.headers_mut().insert("user-agent", PROGRAM);
+    Ok(request)
 }
 
 /// Reads at most [`MAX_PROBE_RESPONSE`] bytes, and returns whether there are more.
@@ -355,6 +422,22 @@ mod tests {
         let first = &server.requests()[0];
         let names: Vec<&str> = first.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert!(!names.contains(&"authorization") && !names.contains(&"cookie"), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn a_post_carries_its_headers_and_returns_when_to_come_again() {
+        let server = TestServer::start(|_| CannedResponse::Text(429, "slowly".into())).await;
+        let client = HttpClient::for_posts();
+        let headers = [("content-type".to_owned(), "text/plain".to_owned())];
+        let posted = client.post(&target(&server.url), &headers, "hello".into(), LIMIT).await;
+        let expected = PostResponse { status: 429, retry_after: None, body: "slowly".to_owned() };
+        assert_eq!(posted, Ok(expected));
+        let received = &server.requests()[0];
+        assert_eq!((received.line.as_str(), received.body.as_str()), ("POST /", "hello"));
+        assert_eq!(received.header("content-type"), "text/plain");
+        let invalid = [("a".to_owned(), "secret\n".to_owned())];
+        let refused = client.post(&target(&server.url), &invalid, String::new(), LIMIT).await;
+        assert_eq!(refused, Err(ProbeError::Failed("the header a is not valid".into())));
     }
 
     #[tokio::test]

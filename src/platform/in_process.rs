@@ -18,15 +18,17 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service as _, ServiceExt as _};
 
 use super::bounded::BoundedResponses;
+use super::calls::{Hook, ObservedCalls};
 
 /// A server in the same process. Its error is that of a connection that broke.
 pub type InProcessServer = BoxCloneSyncService<Request<Body>, Response<Body>, io::Error>;
 
 /// Returns a Kubernetes client of the server.
-pub(super) fn kubernetes_client(server: &InProcessServer) -> kube::Client {
+pub(super) fn kubernetes_client(server: &InProcessServer, hook: &Hook) -> kube::Client {
     let service =
         server.clone().map_request(|request: Request<kube::client::Body>| request.map(Body::new));
-    ClientBuilder::new(service, "default").with_layer(&layer_fn(BoundedResponses)).build()
+    let client = ClientBuilder::new(service, "default").with_layer(&layer_fn(BoundedResponses));
+    client.with_layer(&layer_fn(|service| ObservedCalls::new(service, hook))).build()
 }
 
 /// Returns an HTTP client of the SDKs that reaches the server, whatever the address.

@@ -19,6 +19,7 @@ use http::HttpReach;
 
 pub mod aws;
 mod bounded;
+mod calls;
 mod error;
 mod fence;
 pub mod http;
@@ -32,6 +33,9 @@ mod test_server;
 mod transport;
 pub mod wait;
 
+pub use calls::{
+    CallEnd, CallOfStep, Caller, LeaseChange, ObservedCall, Observers, PlatformObserver,
+};
 pub use error::{BoxError, Error, ErrorKind};
 pub use fence::{Moment, WriteFence};
 pub use in_process::InProcessServer;
@@ -111,6 +115,7 @@ pub struct Platform {
 }
 
 struct Shared {
+    hook: calls::Hook,
     options: PlatformOptions,
     kubernetes: kubernetes::Connector,
     aws: aws::AwsAccount,
@@ -141,9 +146,16 @@ pub struct AwsIdentity {
 impl Platform {
     /// Returns the platforms for this configuration. Nothing is read, created or sent yet.
     pub fn new(options: PlatformOptions) -> Self {
-        let aws = aws::AwsAccount::new(options.aws.clone(), options.clock);
+        let hook = calls::Hook::default();
+        let aws = aws::AwsAccount::new(options.aws.clone(), options.clock, hook.clone());
         let kubernetes = kubernetes::Connector::default();
-        Self { shared: Arc::new(Shared { options, kubernetes, aws }) }
+        Self { shared: Arc::new(Shared { hook, options, kubernetes, aws }) }
+    }
+
+    /// Lets an observer be told of every call, and of the lease of the cluster. There is one for all clones; the first
+    /// stays.
+    pub fn observe(&self, observer: Arc<dyn PlatformObserver>) {
+        self.shared.hook.set(observer);
     }
 
     /// Returns a reader.
@@ -260,8 +272,8 @@ impl Platform {
     }
 
     async fn kubernetes(&self) -> Result<&Arc<kubernetes::Connection>, Error> {
-        let options = &self.shared.options;
-        self.shared.kubernetes.connect(&options.kubernetes, options.clock).await
+        let Shared { hook, options, kubernetes, .. } = &*self.shared;
+        kubernetes.connect(&options.kubernetes, options.clock, hook).await
     }
 }
 

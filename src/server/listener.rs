@@ -2,7 +2,7 @@
 //! runs and their clients of Kubernetes and AWS have their own threads. HTTP/2 is not spoken, neither in cleartext nor
 //! over TLS: its many requests on one connection would evade the limits.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo, serve::Listener};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -23,7 +23,7 @@ use super::{
     connections::{Activity, Connections},
     error::RETRY_AFTER_SECONDS,
     limits::Limits,
-    router,
+    monitoring, router,
     write_timeout::WriteTimeout,
 };
 
@@ -39,8 +39,12 @@ const NICENESS: i32 = 5;
 const MAX_CLOSING: usize = 32;
 const MAX_REFUSALS: usize = 16;
 
-/// How many descriptors connections use at most beside [`Limits::connections`].
-pub const EXTRA_DESCRIPTORS: usize = MAX_CLOSING + MAX_REFUSALS;
+/// How many connections the address of the metrics takes: a few programs that read them, and what is left of their
+/// last connections.
+const METRICS_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+
+/// How many descriptors connections use at most beside [`Limits::connections`], on both addresses.
+pub const EXTRA_DESCRIPTORS: usize = 2 * (MAX_CLOSING + MAX_REFUSALS) + METRICS_CONNECTIONS.get();
 
 /// How long a client may take nothing of its response, how long it may take for the whole, and how long it may take to
 /// take note that it was refused.
@@ -63,6 +67,8 @@ pub struct HttpServer {
     /// Taken when this is dropped.
     runtime: Option<Runtime>,
     accepting: JoinHandle<()>,
+    /// Accepts connections on the address of the metrics, where there is one.
+    metrics: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
@@ -84,24 +90,30 @@ impl HttpServer {
             .on_thread_start(prefer_runs)
             .enable_all()
             .build()?;
-        let listener = listener.into_std()?;
-        let listener = {
-            let _runtime = runtime.enter();
-            TcpListener::from_std(listener)?
-        };
-        let limits = service.limits().clone();
+        let listener = into_runtime(listener, &runtime)?;
         let stop = CancellationToken::new();
-        let server = Server {
-            connections: Arc::new(Connections::new(&limits)),
-            descriptors: Arc::new(Semaphore::new(limits.connections.get() + MAX_CLOSING)),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
-            app: router(service, access),
-            stop: stop.clone(),
-            limits,
-            tls,
-        };
+        let limits = service.limits().clone();
+        let server = Server::new(router(service, access), limits, tls, &stop);
         let accepting = runtime.spawn(Arc::new(server).accept(listener));
-        Ok(Self { runtime: Some(runtime), accepting, stop })
+        Ok(Self { runtime: Some(runtime), accepting, metrics: None, stop })
+    }
+
+    /// Answers with the metrics on another address, too, in plain HTTP and to everybody.
+    ///
+    /// # Errors
+    /// The listener cannot be used.
+    pub fn serve_metrics(&mut self, listener: TcpListener, service: Service) -> io::Result<()> {
+        // It is taken when this is dropped.
+        let Some(runtime) = &self.runtime else { return Ok(()) };
+        let listener = into_runtime(listener, runtime)?;
+        let limits = Limits {
+            connections: METRICS_CONNECTIONS,
+            connections_per_peer: METRICS_CONNECTIONS,
+            ..service.limits().clone()
+        };
+        let server = Server::new(monitoring::router(service), limits, None, &self.stop);
+        self.metrics = Some(runtime.spawn(Arc::new(server).accept(listener)));
+        Ok(())
     }
 
     /// Waits until the server ends by itself, which is a defect.
@@ -117,7 +129,17 @@ impl HttpServer {
         self.stop.cancel();
         // What has become of the connections no longer matters.
         let _ = (&mut self.accepting).await;
+        if let Some(accepting) = self.metrics.take() {
+            let _ = accepting.await;
+        }
     }
+}
+
+/// Returns a listener whose connections are those of a runtime.
+fn into_runtime(listener: TcpListener, runtime: &Runtime) -> io::Result<TcpListener> {
+    let listener = listener.into_std()?;
+    let _runtime = runtime.enter();
+    TcpListener::from_std(listener)
 }
 
 impl Drop for HttpServer {
@@ -149,6 +171,18 @@ struct Server {
 }
 
 impl Server {
+    fn new(app: Router, limits: Limits, tls: Option<Tls>, stop: &CancellationToken) -> Self {
+        Self {
+            connections: Arc::new(Connections::new(&limits)),
+            descriptors: Arc::new(Semaphore::new(limits.connections.get() + MAX_CLOSING)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            app,
+            stop: stop.clone(),
+            limits,
+            tls,
+        }
+    }
+
     async fn accept(self: Arc<Self>, mut listener: TcpListener) {
         let mut tasks = JoinSet::new();
         loop {

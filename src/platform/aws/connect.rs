@@ -20,6 +20,7 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use tokio::sync::OnceCell;
 
+use crate::platform::calls::Hook;
 use crate::platform::error::{Error, ErrorKind};
 use crate::platform::{AwsAccess, AwsIdentity, PROGRAM, in_process};
 use clock::Clock;
@@ -54,6 +55,7 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 pub(in crate::platform) struct AwsAccount {
     access: AwsAccess,
     clock: Clock,
+    hook: Hook,
     base: OnceCell<BaseConfig>,
     regions: Mutex<HashMap<String, Arc<Clients>>>,
 }
@@ -64,8 +66,8 @@ struct BaseConfig {
 }
 
 impl AwsAccount {
-    pub(in crate::platform) fn new(access: AwsAccess, clock: Clock) -> Self {
-        Self { access, clock, base: OnceCell::new(), regions: Mutex::default() }
+    pub(in crate::platform) fn new(access: AwsAccess, clock: Clock, hook: Hook) -> Self {
+        Self { access, clock, hook, base: OnceCell::new(), regions: Mutex::default() }
     }
 
     /// The clients of a region.
@@ -80,6 +82,7 @@ impl AwsAccount {
             region,
             &self.with_limits(&base.config, region, READ_TIMEOUT, MAX_READ_ATTEMPTS),
             &self.with_limits(&base.config, region, WRITE_TIMEOUT, MAX_WRITE_ATTEMPTS),
+            &self.hook,
         ));
         regions.insert(region.to_owned(), Arc::clone(&clients));
         Ok(clients)
@@ -92,7 +95,7 @@ impl AwsAccount {
         let region = configured.as_deref().unwrap_or(FALLBACK_REGION);
         let config = self.with_limits(&base.config, region, READ_TIMEOUT, MAX_READ_ATTEMPTS);
         let call = AwsCall::new("sts", "GetCallerIdentity", "", region);
-        let response = super::sts(&config)
+        let response = super::sts(&config, &self.hook)
             .get_caller_identity()
             .send()
             .await
@@ -121,7 +124,8 @@ impl AwsAccount {
             return Err(Error::access(message, ErrorKind::Invalid));
         };
         let base = self.base(region).await;
-        let client = super::iam(&self.with_limits(&base.config, region, SIMULATION_TIMEOUT, 2));
+        let config = self.with_limits(&base.config, region, SIMULATION_TIMEOUT, 2);
+        let client = super::iam(&config, &self.hook);
         access::simulate(&client, &principal, region, call).await
     }
 

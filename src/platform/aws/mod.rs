@@ -8,10 +8,11 @@ use aws_config::SdkConfig;
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 
-use super::{WriteFence, removal::Removals};
+use super::{WriteFence, calls::Hook, removal::Removals};
 
 use bounded_responses::BoundedResponses;
 use error::AwsCall;
+use observed_calls::ObservedCalls;
 use retry_classifier::NoRetryOnConnectError;
 
 mod access;
@@ -24,6 +25,7 @@ mod eks;
 mod error;
 mod local_credentials;
 mod names;
+mod observed_calls;
 mod retry_classifier;
 #[cfg(test)]
 mod tests;
@@ -48,14 +50,14 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    fn new(region: &str, reads: &SdkConfig, writes: &SdkConfig) -> Self {
+    fn new(region: &str, reads: &SdkConfig, writes: &SdkConfig, hook: &Hook) -> Self {
         Self {
             region: region.to_owned(),
-            eks: eks(reads),
-            autoscaling: autoscaling(reads),
-            ec2: ec2(reads),
-            eks_writes: eks(writes),
-            autoscaling_writes: autoscaling(writes),
+            eks: eks(reads, hook),
+            autoscaling: autoscaling(reads, hook),
+            ec2: ec2(reads, hook),
+            eks_writes: eks(writes, hook),
+            autoscaling_writes: autoscaling(writes, hook),
         }
     }
 }
@@ -112,38 +114,43 @@ impl AwsWriter {
     }
 }
 
-fn eks(config: &SdkConfig) -> aws_sdk_eks::Client {
+fn eks(config: &SdkConfig, hook: &Hook) -> aws_sdk_eks::Client {
     let config = aws_sdk_eks::config::Builder::from(config)
         .retry_classifier(NoRetryOnConnectError)
-        .interceptor(BoundedResponses);
+        .interceptor(BoundedResponses)
+        .interceptor(ObservedCalls::new("eks", hook));
     aws_sdk_eks::Client::from_conf(config.build())
 }
 
-fn autoscaling(config: &SdkConfig) -> aws_sdk_autoscaling::Client {
+fn autoscaling(config: &SdkConfig, hook: &Hook) -> aws_sdk_autoscaling::Client {
     let config = aws_sdk_autoscaling::config::Builder::from(config)
         .retry_classifier(NoRetryOnConnectError)
-        .interceptor(BoundedResponses);
+        .interceptor(BoundedResponses)
+        .interceptor(ObservedCalls::new("autoscaling", hook));
     aws_sdk_autoscaling::Client::from_conf(config.build())
 }
 
-fn ec2(config: &SdkConfig) -> aws_sdk_ec2::Client {
+fn ec2(config: &SdkConfig, hook: &Hook) -> aws_sdk_ec2::Client {
     let config = aws_sdk_ec2::config::Builder::from(config)
         .retry_classifier(NoRetryOnConnectError)
-        .interceptor(BoundedResponses);
+        .interceptor(BoundedResponses)
+        .interceptor(ObservedCalls::new("ec2", hook));
     aws_sdk_ec2::Client::from_conf(config.build())
 }
 
-fn iam(config: &SdkConfig) -> aws_sdk_iam::Client {
+fn iam(config: &SdkConfig, hook: &Hook) -> aws_sdk_iam::Client {
     let config = aws_sdk_iam::config::Builder::from(config)
         .retry_classifier(NoRetryOnConnectError)
-        .interceptor(BoundedResponses);
+        .interceptor(BoundedResponses)
+        .interceptor(ObservedCalls::new("iam", hook));
     aws_sdk_iam::Client::from_conf(config.build())
 }
 
-fn sts(config: &SdkConfig) -> aws_sdk_sts::Client {
+fn sts(config: &SdkConfig, hook: &Hook) -> aws_sdk_sts::Client {
     let config = aws_sdk_sts::config::Builder::from(config)
         .retry_classifier(NoRetryOnConnectError)
-        .interceptor(BoundedResponses);
+        .interceptor(BoundedResponses)
+        .interceptor(ObservedCalls::new("sts", hook));
     aws_sdk_sts::Client::from_conf(config.build())
 }
 

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tower::layer::layer_fn;
 
 use crate::platform::bounded::BoundedResponses;
+use crate::platform::calls::{Hook, ObservedCalls};
 use crate::platform::error::{Error, ErrorKind, error_chain};
 use crate::platform::{KubernetesAccess, PROGRAM, in_process};
 use clock::Clock;
@@ -67,8 +68,10 @@ impl Connector {
         &self,
         access: &KubernetesAccess,
         clock: Clock,
+        hook: &Hook,
     ) -> Result<&Arc<Connection>, Error> {
-        let open = || async { Connection::open(access, clock, &self.making).await.map(Arc::new) };
+        let open =
+            || async { Connection::open(access, clock, hook, &self.making).await.map(Arc::new) };
         match timeout(self.limit, self.connection.get_or_try_init(open)).await {
             Ok(result) => result,
             Err(_) => Err(plugin_error(self.limit)),
@@ -91,6 +94,8 @@ fn plugin_error(limit: Duration) -> Error {
 pub(in crate::platform) struct Connection {
     pub(super) client: kube::Client,
     pub(super) clock: Clock,
+    /// The observer of the calls.
+    pub(super) hook: Hook,
     pub(in crate::platform) server: String,
     pub(in crate::platform) context: Option<String>,
     /// The namespace that the pod or the context names.
@@ -104,14 +109,16 @@ impl Connection {
     async fn open(
         access: &KubernetesAccess,
         clock: Clock,
+        hook: &Hook,
         making: &Arc<Semaphore>,
     ) -> Result<Self, Error> {
         let Configured { mut config, context, namespace } = match access {
             KubernetesAccess::InProcess { url, server } => {
                 let server_name = url.as_str().trim_end_matches('/').to_owned();
                 return Ok(Self {
-                    client: in_process::kubernetes_client(server),
+                    client: in_process::kubernetes_client(server, hook),
                     clock,
+                    hook: hook.clone(),
                     server: server_name,
                     context: None,
                     namespace: None,
@@ -137,8 +144,9 @@ impl Connection {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let trusted = (!config.accept_invalid_certs).then(|| config.root_cert.clone());
         let authorities = trusted.flatten().unwrap_or_default();
-        let client = make_client(config, &server, making).await?;
-        Ok(Self { client, clock, server, context, namespace, authorities })
+        let client = make_client(config, &server, hook, making).await?;
+        let hook = hook.clone();
+        Ok(Self { client, clock, hook, server, context, namespace, authorities })
     }
 }
 
@@ -159,14 +167,18 @@ impl Configured {
 async fn make_client(
     config: Config,
     server: &str,
+    hook: &Hook,
     making: &Arc<Semaphore>,
 ) -> Result<kube::Client, Error> {
     // The semaphore is never closed.
     let permit = Arc::clone(making).acquire_owned().await.ok();
+    let hook = hook.clone();
     let make = move || {
         let _permit = permit;
         let client = ClientBuilder::try_from(config)?;
-        Ok::<_, kube::Error>(client.with_layer(&layer_fn(BoundedResponses)).build())
+        let client = client.with_layer(&layer_fn(BoundedResponses));
+        let observed = layer_fn(|service| ObservedCalls::new(service, &hook));
+        Ok::<_, kube::Error>(client.with_layer(&observed).build())
     };
     tokio::task::spawn_blocking(make)
         .await
@@ -379,7 +391,9 @@ contexts:
             kubeconfig: Some(path),
             context: context.map(str::to_owned),
         };
-        Ok(Connection::clone(Connector::default().connect(&access, Clock::real()).await?))
+        Ok(Connection::clone(
+            Connector::default().connect(&access, Clock::real(), &Hook::default()).await?,
+        ))
     }
 
     async fn open_error(text: &str, context: Option<&str>) -> (String, Option<String>) {
@@ -431,7 +445,8 @@ contexts:
             context: None,
         };
         let connector = Connector::default();
-        let error = connector.connect(&access, Clock::real()).await.err().unwrap();
+        let error =
+            connector.connect(&access, Clock::real(), &Hook::default()).await.err().unwrap();
         assert_eq!(error.to_string(), "kubeconfig /nowhere/config not found");
     }
 
@@ -479,7 +494,7 @@ users:
         let connector = Arc::new(Connector::with_limit(Duration::from_hours(1)));
         let stuck = tokio::spawn({
             let (connector, hanging) = (Arc::clone(&connector), hanging.clone());
-            async move { connector.connect(&hanging, Clock::real()).await.map(drop) }
+            async move { connector.connect(&hanging, Clock::real(), &Hook::default()).await.map(drop) }
         });
         while !started.exists() {
             tokio::task::yield_now().await;
@@ -490,13 +505,14 @@ users:
         assert!(stuck.await.is_err());
         let impatient = Connector::with_limit(Duration::from_millis(1));
         for _ in 0..MAX_HANGING_PLUGINS + 2 {
-            let error = impatient.connect(&hanging, Clock::real()).await.err().unwrap();
+            let error =
+                impatient.connect(&hanging, Clock::real(), &Hook::default()).await.err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Transient);
             assert!(error.to_string().contains("plugin of the kubeconfig did not end"), "{error}");
             assert!(error.hint().unwrap().contains("`exec` in the kubeconfig"));
         }
         // The plugins that hang end with the cause.
         std::fs::remove_file(directory.path().join("hangs")).unwrap();
-        connector.connect(&hanging, Clock::real()).await.unwrap();
+        connector.connect(&hanging, Clock::real(), &Hook::default()).await.unwrap();
     }
 }

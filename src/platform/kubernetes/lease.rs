@@ -9,6 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 
 use crate::platform::PROGRAM;
+use crate::platform::calls::LeaseChange;
 use crate::platform::error::Error;
 
 use super::{Connection, object_ref};
@@ -32,6 +33,11 @@ impl LeaseClient {
     /// Returns the API server's address.
     pub fn server(&self) -> &str {
         &self.connection.server
+    }
+
+    /// Takes note of a change of this process's hold on the cluster, for the observer of the platform.
+    pub fn note(&self, change: LeaseChange) {
+        self.connection.hook.on_lease(change);
     }
 
     /// Returns the time by the clock of the connection.
