@@ -3,8 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
 
 use super::{
     deadline::Deadline,
@@ -18,7 +20,7 @@ use crate::{
     journal::{Event, Failure, FailureKind, RecordedChange, StepEvent, StepPath, StoreError},
     lease,
     platform::{
-        Error as PlatformError, ErrorKind as PlatformErrorKind, PlatformWriter, WriteFence,
+        Caller, Error as PlatformError, ErrorKind as PlatformErrorKind, PlatformWriter, WriteFence,
     },
 };
 use clock::Backoff;
@@ -72,6 +74,19 @@ pub(super) struct ActionRun<'d> {
     held_by: Option<String>,
 }
 
+/// Returns the span of a step: each line of the log within it has the path of the step.
+pub(super) fn span_of(path: &StepPath) -> tracing::Span {
+    tracing::info_span!("step", step = %path)
+}
+
+impl Driver<'_> {
+    /// Returns who makes the calls of a step.
+    pub(super) fn caller(&self, path: &StepPath) -> Caller {
+        let run = self.run().id().as_str().into();
+        Caller { run, step: path.to_string().into() }
+    }
+}
+
 impl<'d> ActionRun<'d> {
     pub(super) fn new(
         driver: &'d Driver<'d>,
@@ -90,9 +105,18 @@ impl<'d> ActionRun<'d> {
             return self.run_attempts(action).await;
         }
         self.driver.begin_work(&self.path).await?;
-        let result = self.run_attempts(action).await;
+        let (caller, span) = (self.driver.caller(&self.path), span_of(&self.path));
+        let result = caller.scope(self.attempts(action)).instrument(span).await;
         self.driver.end_work().await;
         result
+    }
+
+    /// Returns the attempts on the heap. It is a function of its own, so that what is large leaves the stack with it.
+    fn attempts<'a>(
+        &'a mut self,
+        action: &'a ActionDef,
+    ) -> BoxFuture<'a, Result<Value, StopReason>> {
+        Box::pin(self.run_attempts(action))
     }
 
     async fn run_attempts(&mut self, action: &ActionDef) -> Result<Value, StopReason> {

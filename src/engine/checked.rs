@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{StartError, digest, failure};
 use crate::{
     actions,
-    journal::{CalledText, Failure, Run, StepPath},
+    journal::{ActionOf, CalledText, Failure, Run, StepPath},
 };
 use runbook::{
     ActionKind, CalledRunbook, EmptyLibrary, EvaluationScope, Library, Limits, Runbook, Source,
@@ -125,6 +125,16 @@ impl CheckedRunbook {
             steps = &caller.call.as_ref()?.runbook().steps;
         }
         steps.iter().find(|step| step.id == last.step)
+    }
+
+    /// Returns how to find the action of a step, for observers.
+    pub(super) fn action_of(&self) -> ActionOf {
+        let checked = self.clone();
+        Arc::new(move |path| {
+            let step = checked.step(path)?;
+            let has_items = step.is_loop() && path.step_of_item().is_none();
+            Some(if has_items { "for_each".to_owned() } else { step.action.clone() })
+        })
     }
 
     /// Evaluates what can be evaluated of the runbook with the values of a scope.

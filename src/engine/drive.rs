@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard, atomic::AtomicBool};
 
+use futures::future::BoxFuture;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::{
     AcceptedRun, CheckedRunbook, Control, Engine,
@@ -69,6 +71,8 @@ impl Engine {
             None => control,
         };
         let _requests = self.cancel_on_request(run_writer.run().id(), &control);
+        let action_of = checked.action_of();
+        self.observers.iter().for_each(|one| one.on_drive(run_writer.run(), &action_of));
         let mut driver = Driver {
             engine: self,
             checked,
@@ -81,13 +85,10 @@ impl Engine {
             limits_turn: tokio::sync::Mutex::default(),
             kept_removals: Arc::default(),
         };
-        let ended = match driver.drive().await {
-            Ok(ending) => driver.finish(ending).await,
-            Err(stop_reason) => match driver.ending_of(stop_reason).await {
-                Ok(ending) => driver.finish(ending).await,
-                Err(error) => Err(error),
-            },
-        };
+        let span = span_of(driver.run().id());
+        let runbook = driver.run().head.runbook.clone();
+        span.in_scope(|| tracing::info!(runbook, "driving the run"));
+        let ended = driver.boxed_drive_to_end().instrument(span).await;
         let run = driver.run_writer.into_run();
         release(driver.lease, Some(&run.head)).await;
         ended.map(|()| run)
@@ -109,6 +110,12 @@ impl Engine {
     }
 }
 
+/// Returns the span in which a run is driven: each line of the log within it has the ids of the run and of its trace.
+fn span_of(run: &RunId) -> tracing::Span {
+    let trace: String = run.trace_id().iter().map(|byte| format!("{byte:02x}")).collect();
+    tracing::info_span!("run", run = run.as_str(), trace)
+}
+
 impl Driver<'_> {
     /// Returns the run as it is now. Nothing can be appended while the result is held.
     pub(super) fn run(&self) -> RwLockReadGuard<'_, Run> {
@@ -118,6 +125,19 @@ impl Driver<'_> {
     pub(super) fn lock_known_targets(&self) -> MutexGuard<'_, Arc<KnownTargets>> {
         // A holder that panics has added some targets, or none.
         self.known_targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the whole on the heap. It is a function of its own, so that what is large leaves the stack with it.
+    fn boxed_drive_to_end(&mut self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.drive_to_end())
+    }
+
+    async fn drive_to_end(&mut self) -> Result<(), StoreError> {
+        let ending = match self.drive().await {
+            Ok(ending) => ending,
+            Err(stop_reason) => self.ending_of(stop_reason).await?,
+        };
+        self.finish(ending).await
     }
 
     async fn drive(&self) -> Result<Ending, StopReason> {

@@ -187,6 +187,16 @@ impl Engine {
 }
 
 impl Engine {
+    /// Declares an unfinished run to be over, and tells the observers of this engine. The cluster is neither asked nor
+    /// changed.
+    ///
+    /// # Errors
+    /// As [`abandon`].
+    pub async fn abandon(&self, id: &RunId, actor: &str) -> Result<(), StartError> {
+        let (store, observers) = (Arc::clone(&self.store), Observers::clone(&self.observers));
+        abandon_observed(store, observers, id, actor).await
+    }
+
     /// Checks, in a store to which several processes write, that no other process drives a run. The holder of the lease
     /// of the cluster knows that. A person who continues a run does not want it to be canceled by an earlier request.
     async fn ensure_left(
@@ -218,7 +228,15 @@ impl Engine {
 /// # Errors
 /// It has finished already, or its journal cannot be read or written.
 pub async fn abandon(store: Arc<dyn RunStore>, id: &RunId, actor: &str) -> Result<(), StartError> {
-    let observers: Observers = Arc::new([Arc::new(AuditLog)]);
+    abandon_observed(store, Arc::new([Arc::new(AuditLog)]), id, actor).await
+}
+
+async fn abandon_observed(
+    store: Arc<dyn RunStore>,
+    observers: Observers,
+    id: &RunId,
+    actor: &str,
+) -> Result<(), StartError> {
     let mut writer = RunWriter::open(store, observers, id).await?;
     ensure_unfinished(writer.run(), "abandoned")?;
     writer.append(Timestamp::now(), RunEvent::RunAbandoned { actor: actor.into() }).await?;

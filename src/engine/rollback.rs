@@ -1,10 +1,12 @@
 //! Rollback: what took effect is undone, in the reverse of the order in which it was prepared. A failed undo does not
 //! stop the others.
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{
-    action_run::{ActionRun, AttemptError, Phase, backoff_delay},
+    action_run::{ActionRun, AttemptError, Phase, backoff_delay, span_of},
     deadline::Deadline,
     drive::Driver,
     failure,
@@ -52,7 +54,8 @@ impl Driver<'_> {
             let scope = EvaluationScope::new(&serde_json::Map::new());
             let mut run = ActionRun::new(self, step, &path, scope, deadline);
             self.begin_work(&path).await?;
-            let undone = run.undo(operations).await;
+            let undone = self.caller(&path).scope(run.boxed_undo(operations));
+            let undone = undone.instrument(span_of(&path)).await;
             self.end_work().await;
             if matches!(undone, Err(StopReason::StepFailed(_) | StopReason::StopRequested(_))) {
                 self.clean_up(step, &path, Phase::Undo).await?;
@@ -75,6 +78,14 @@ impl Driver<'_> {
 }
 
 impl ActionRun<'_> {
+    /// Returns the undo on the heap. It is a function of its own, so that what is large leaves the stack with it.
+    fn boxed_undo<'a>(
+        &'a mut self,
+        operations: &'a ChangeOps,
+    ) -> BoxFuture<'a, Result<Vec<String>, StopReason>> {
+        Box::pin(self.undo(operations))
+    }
+
     /// Undoes what the action changed, with as many attempts as the step allows.
     async fn undo(&mut self, operations: &ChangeOps) -> Result<Vec<String>, StopReason> {
         let mut attempt = 0;
