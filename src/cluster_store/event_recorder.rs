@@ -43,6 +43,13 @@ pub(super) struct EventAccess {
     is_denied: AtomicBool,
 }
 
+impl EventAccess {
+    /// Lets none be written.
+    pub(super) fn deny(&self) {
+        self.is_denied.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Writes the Kubernetes Events of one run. Dropped, it writes those that were handed over.
 pub(super) struct EventRecorder {
     reports: Reports,

@@ -56,13 +56,13 @@ use self::{
     open_run::{Appended, Owner, Slot, flush},
     projection::{Projection, head_of},
     requests::{is_refused, is_request},
-    sharing::answers_of,
+    sharing::{answers_of, notified_of},
     watched_runs::WatchedRuns,
 };
 use crate::{
     journal::{
-        Checksum, HeadEntry, HeadQuery, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore,
-        SharedStore, StoreError, StoreLocation, WATCH_BACKLOG, parse_lines,
+        Checksum, HeadEntry, HeadQuery, Notified, PostedAnswer, RecordedEvent, RunHead, RunId,
+        RunStore, SharedStore, StoreError, StoreLocation, WATCH_BACKLOG, parse_lines,
     },
     lease::{LeaseTimes, ProcessId},
     platform::{
@@ -209,6 +209,11 @@ impl ClusterStore {
             shared.patience = patience;
         }
         self
+    }
+
+    /// Writes no Kubernetes Events of runs from now on.
+    pub fn write_no_kubernetes_events(&self) {
+        self.shared.event_access.deny();
     }
 
     /// Returns all runs as they are watched from now on. A service does: it lists them without a call then, and finds
@@ -524,6 +529,15 @@ impl RunStore for ClusterStore {
 
     async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
         self.shared.annotate_answer(run, id, None).await
+    }
+
+    async fn notified(&self, run: &RunId) -> Result<Notified, StoreError> {
+        let object = self.shared.object(run).await?;
+        Ok(object.as_ref().map(notified_of).unwrap_or_default())
+    }
+
+    async fn set_notified(&self, run: &RunId, sink: &str, next: u64) -> Result<(), StoreError> {
+        self.shared.annotate_notified(run, sink, next).await
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

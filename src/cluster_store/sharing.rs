@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     journal::{
-        InterruptedRun, PostedAnswer, RequestAnswer, RunHead, RunId, RunRequest, RunState,
-        RunsElsewhere, SharedStore, StepPath, StoreError,
+        InterruptedRun, Notified, PostedAnswer, RequestAnswer, RunHead, RunId, RunRequest,
+        RunState, RunsElsewhere, SharedStore, StepPath, StoreError,
     },
     platform::kubernetes::RunbookRun,
 };
@@ -25,6 +25,8 @@ use crate::{
 const CANCEL: &str = "sop.rafay.dev/cancel-requested-by";
 /// The beginning of the annotations with answers to approvals. Anybody who may change the object may write them.
 const ANSWER: &str = "sop.rafay.dev/answer-";
+/// The beginning of the annotations that say how far a sink of notifications was told of the run.
+const NOTIFIED: &str = "sop.rafay.dev/notified-";
 /// The longest actor that is taken from it, in bytes.
 const MAX_ACTOR: usize = 256;
 
@@ -179,6 +181,21 @@ impl Shared {
         }
     }
 
+    /// Records how far a sink was told of a run. Each has an annotation of its own.
+    pub(super) async fn annotate_notified(
+        &self,
+        run: &RunId,
+        sink: &str,
+        next: u64,
+    ) -> Result<(), StoreError> {
+        let annotation = format!("{NOTIFIED}{sink}");
+        match self.objects.annotate_run(run.as_str(), &annotation, Some(&next.to_string())).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == "NotFound" => Err(self.not_found(run)),
+            Err(error) => Err(Call::PATCH_RUN.failed(&self.objects, &error)),
+        }
+    }
+
     /// Answers a request whose run has no event. What another process has written meanwhile stays.
     pub(super) async fn answer(
         &self,
@@ -249,6 +266,15 @@ fn cancel_of(run: &RunbookRun) -> Option<String> {
     let actor = run.metadata.annotations.as_ref()?.get(CANCEL)?;
     let actor = &actor[..actor.floor_char_boundary(MAX_ACTOR)];
     Some(if actor.is_empty() { "an unknown actor".to_owned() } else { actor.to_owned() })
+}
+
+/// Returns how far sinks were told of a run.
+pub(super) fn notified_of(run: &RunbookRun) -> Notified {
+    let annotations = run.metadata.annotations.iter().flatten();
+    let notified = annotations.filter_map(|(name, text)| {
+        Some((name.strip_prefix(NOTIFIED)?.to_owned(), text.parse().ok()?))
+    });
+    notified.collect()
 }
 
 /// Returns the answers to approvals of a run. What is not one is no answer.

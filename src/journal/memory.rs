@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    HeadEntry, HeadQuery, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore, StoreError,
-    StoreLocation,
+    HeadEntry, HeadQuery, Notified, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore,
+    StoreError, StoreLocation,
     store::{WATCH_BACKLOG, no_start},
 };
 
@@ -26,6 +26,7 @@ struct Runs {
     journals: BTreeMap<RunId, (RunHead, Vec<RecordedEvent>)>,
     written: HashSet<RunId>,
     answers: BTreeMap<RunId, Vec<PostedAnswer>>,
+    notified: BTreeMap<RunId, Notified>,
 }
 
 impl Default for MemoryStore {
@@ -141,6 +142,19 @@ impl RunStore for MemoryStore {
         if let Some(answers) = self.runs().answers.get_mut(run) {
             answers.retain(|answer| answer.id != id);
         }
+        Ok(())
+    }
+
+    async fn notified(&self, run: &RunId) -> Result<Notified, StoreError> {
+        Ok(self.runs().notified.get(run).cloned().unwrap_or_default())
+    }
+
+    async fn set_notified(&self, run: &RunId, sink: &str, next: u64) -> Result<(), StoreError> {
+        let mut runs = self.runs();
+        if !runs.journals.contains_key(run) {
+            return Err(not_found(run));
+        }
+        runs.notified.entry(run.clone()).or_default().insert(sink.to_owned(), next);
         Ok(())
     }
 

@@ -61,11 +61,13 @@ pub use log_lines::{LogLines, difference_texts, timestamp};
 pub use memory::MemoryStore;
 pub use retention::Retention;
 pub use run::{RecordedIntent, Run, StepOutcome, StepProgress, UndoStatus};
-pub use run_writer::{Observers, RunObserver, RunWriter, SharedRunWriter};
+pub use run_writer::{ActionOf, Observers, RunObserver, RunWriter, SharedRunWriter};
 pub use shared_store::{InterruptedRun, RequestAnswer, RunRequest, RunsElsewhere, SharedStore};
 pub use state::RunState;
 pub use step_path::{InvalidStepPath, PathSegment, StepPath};
-pub use store::{HeadEntry, HeadQuery, RunStore, StoreError, StoreLocation, with_liveness};
+pub use store::{
+    HeadEntry, HeadQuery, Notified, RunStore, StoreError, StoreLocation, with_liveness,
+};
 pub(crate) use store::{WATCH_BACKLOG, no_start};
 pub use summary::{
     AmendmentSummary, HeadSummary, RunSummary, RunbookChange, StepState, StepSummary,

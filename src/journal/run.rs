@@ -69,6 +69,8 @@ pub struct StepProgress {
     prepared_seq: Option<u64>,
     elapsed: Duration,
     running_since: Option<Timestamp>,
+    /// The time that it took, once it has ended.
+    took: Option<Duration>,
 }
 
 /// The changes that a step decided on.
@@ -138,6 +140,7 @@ impl StepProgress {
             prepared_seq: None,
             elapsed: Duration::ZERO,
             running_since: None,
+            took: None,
         }
     }
 
@@ -145,6 +148,12 @@ impl StepProgress {
     /// drove the run does not count.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
+    }
+
+    /// Returns the time that it took, once it has ended, in units of the wall clock. Time in which no process drove the
+    /// run does not count.
+    pub fn took(&self) -> Option<Duration> {
+        self.took
     }
 
     /// Whether it has ended in a way after which the run goes on. A failure that ended the run, or what the step is a
@@ -628,6 +637,7 @@ fn begin(step: &mut StepProgress, name: &str, time: Timestamp) {
     name.clone_into(&mut step.name);
     step.started_at.get_or_insert(time);
     step.running_since = Some(time);
+    step.took = None;
     // What was asked before it ended is asked again.
     if step.outcome.is_some() {
         step.approval = None;
@@ -637,7 +647,8 @@ fn begin(step: &mut StepProgress, name: &str, time: Timestamp) {
 }
 
 fn end(step: &mut StepProgress, time: Timestamp, outcome: StepOutcome) {
-    step.running_since = None;
+    let since = step.running_since.take().unwrap_or(time);
+    step.took = Some(step.elapsed + Duration::try_from(time - since).unwrap_or_default());
     step.ended_at = Some(time);
     step.outcome = Some(outcome);
 }

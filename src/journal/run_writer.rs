@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, broadcast};
 
 use super::{
-    Event, RecordedEvent, Run, RunEvent, RunId, RunSpec, RunStore, StoreError, store::no_start,
+    Event, RecordedEvent, Run, RunEvent, RunId, RunSpec, RunStore, StepPath, StoreError,
+    store::no_start,
 };
 
 /// How many events a slow subscriber may fall behind before it misses some.
@@ -17,7 +18,17 @@ pub trait RunObserver: Send + Sync {
     /// Takes an event that the store has kept; `run` is the run with that event in it. It must return at once and
     /// cannot fail, because the run waits for it.
     fn on_event(&self, run: &Run, recorded: &RecordedEvent);
+
+    /// Takes note that this process drives a run from now on, and of how to find the action of a step: events do not
+    /// say it.
+    fn on_drive(&self, run: &Run, action_of: &ActionOf) {
+        let _ = (run, action_of);
+    }
 }
+
+/// Returns the name of the action of a step of one run; `call` where the step calls a runbook, `for_each` where its
+/// items do the work.
+pub type ActionOf = Arc<dyn Fn(&StepPath) -> Option<String> + Send + Sync>;
 
 /// The observers of this process.
 pub type Observers = Arc<[Arc<dyn RunObserver>]>;

@@ -1,5 +1,7 @@
 //! Where journals are kept: the contract of every store, and how a store can fail.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
@@ -68,6 +70,19 @@ pub trait RunStore: Send + Sync {
     /// The medium failed.
     async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError>;
 
+    /// Returns how far each sink was told of a run: the place of the first event of which it was not. A sink of which
+    /// nothing is known is not there.
+    ///
+    /// # Errors
+    /// The medium failed.
+    async fn notified(&self, run: &RunId) -> Result<Notified, StoreError>;
+
+    /// Records how far a sink was told of a run. Its name has letters, digits, `-` and `.`.
+    ///
+    /// # Errors
+    /// No such run, or the medium failed.
+    async fn set_notified(&self, run: &RunId, sink: &str, next: u64) -> Result<(), StoreError>;
+
     /// Checks that a run could be written now.
     ///
     /// # Errors
@@ -83,6 +98,9 @@ pub trait RunStore: Send + Sync {
         None
     }
 }
+
+/// How far each sink of notifications was told of a run, by the name of the sink.
+pub type Notified = BTreeMap<String, u64>;
 
 /// The place of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

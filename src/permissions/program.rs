@@ -14,6 +14,10 @@ use runbook::{ActionKind, Runbook};
 /// Why a verb cannot be limited to an object.
 const CREATE: &str = "create cannot be limited to a name: the object does not exist yet";
 
+/// Why the Events of objects are allowed everywhere.
+const IN_EVERY_NAMESPACE: &str =
+    "an Event is in the namespace of its object, and those of nodes are in the namespace default";
+
 /// Returns what a run of a runbook needs whatever its steps are.
 pub fn of_run(runbook: &Runbook) -> Vec<Requirement> {
     let steps = runbook.all_steps();
@@ -68,6 +72,18 @@ pub fn of_service(namespace: &Value, own_role: Option<&AwsResource>) -> Vec<Requ
         .map(|call| optional("removes old runs", cluster_store::GROUP, call));
     let events = cluster_store::CALLS_OF_EVENTS
         .map(|call| optional("Kubernetes Events of runs", cluster_store::EVENTS_GROUP, call));
+    let object_events = KubernetesAccess {
+        place: Place::Cluster,
+        group: cluster_store::EVENTS_GROUP.into(),
+        resource: "events".into(),
+        name: None,
+        verb: "create".into(),
+    };
+    let object_events = Requirement {
+        is_optional: true,
+        notes: [IN_EVERY_NAMESPACE.to_owned()].into(),
+        ..requirement(object_events, Need::Service("Kubernetes Events on what runs change"))
+    };
     let own = own_role.map(|role| Requirement {
         access: Access::Aws(AwsAccess {
             action: "iam:SimulatePrincipalPolicy".into(),
@@ -77,7 +93,7 @@ pub fn of_service(namespace: &Value, own_role: Option<&AwsResource>) -> Vec<Requ
         is_optional: true,
         notes: [].into(),
     });
-    store.chain(retention).chain(events).chain(own).collect()
+    store.chain(retention).chain(events).chain([object_events]).chain(own).collect()
 }
 
 /// Returns what a snapshot of a cluster reads. Without nodes and pods there is none; what else it may not read, it does

@@ -15,7 +15,7 @@ use tokio_rustls::{
     },
 };
 
-use super::secret_file::{SecretFileError, read_public, read_secret};
+use crate::secret_file::{SecretFileError, read_public, read_secret};
 
 /// The certificate and the key of the service. They are read for each connection, which costs little beside the
 /// handshake, and used when they have changed.

@@ -6,6 +6,7 @@
 //! STATE/heads.jsonl          the heads of the runs: a cache, rebuilt where it is missing or stale
 //! STATE/heads.index.jsonl    where each of them is
 //! STATE/answers/<run>/       answers to approvals, until they are events of the run
+//! STATE/notified/<run>.json  how far each sink of notifications was told of the run
 //! ```
 //!
 //! A line without an end was being written when the process died. Its append never returned, so nothing was done
@@ -15,6 +16,7 @@ mod answers;
 mod file_identity;
 mod head_index;
 mod heads;
+mod notified;
 mod open_runs;
 mod run_file;
 mod writer_lock;
@@ -24,7 +26,7 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -39,8 +41,8 @@ use self::{
     writer_lock::WriterLock,
 };
 use super::{
-    HeadEntry, HeadQuery, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore, StoreError,
-    StoreLocation, store::WATCH_BACKLOG,
+    HeadEntry, HeadQuery, Notified, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore,
+    StoreError, StoreLocation, store::WATCH_BACKLOG,
 };
 
 pub use writer_lock::LockOwner;
@@ -58,6 +60,8 @@ struct Shared {
     /// The files of the runs that this store writes.
     open: OpenRuns,
     heads: Heads,
+    /// Held while what sinks were told is written: several sinks are told of one run.
+    notified: Mutex<()>,
 }
 
 impl DirectoryStore {
@@ -85,7 +89,8 @@ impl DirectoryStore {
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
         let heads = Heads::new(directory, writer.is_some());
         let open = OpenRuns::default();
-        let shared = Shared { directory: directory.to_owned(), writer, open, heads };
+        let notified = Mutex::default();
+        let shared = Shared { directory: directory.to_owned(), writer, open, heads, notified };
         Self { shared: Arc::new(shared), changes }
     }
 
@@ -214,6 +219,7 @@ impl Shared {
         }
         std::fs::remove_file(&path).map_err(|error| unavailable("remove", &path, &error))?;
         heads.forget(run);
+        notified::remove(&self.directory, run);
         Ok(())
     }
 }
@@ -313,6 +319,24 @@ impl RunStore for DirectoryStore {
     async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
         let (run, id) = (run.clone(), id.to_owned());
         self.blocking(move |shared| answers::remove(&shared.directory, &run, &id)).await
+    }
+
+    async fn notified(&self, run: &RunId) -> Result<Notified, StoreError> {
+        let run = run.clone();
+        self.blocking(move |shared| notified::read(&shared.directory, &run)).await
+    }
+
+    async fn set_notified(&self, run: &RunId, sink: &str, next: u64) -> Result<(), StoreError> {
+        let (run, sink) = (run.clone(), sink.to_owned());
+        self.blocking(move |shared| {
+            // A panic leaves a file that is whole.
+            let _turn = shared.notified.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_free(&shared.path(&run))? {
+                return Err(shared.not_found(&run));
+            }
+            notified::set(&shared.directory, &run, &sink, next)
+        })
+        .await
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

@@ -53,12 +53,18 @@ impl SecretFileError {
 }
 
 /// Reads a file that only its owner and its group may read.
-pub(super) fn read_secret(path: &Path) -> Result<Vec<u8>, SecretFileError> {
+///
+/// # Errors
+/// The file cannot be read, is not a regular one, is too long, or can be read by every user.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     read(path, true)
 }
 
 /// Reads a file that everyone may read.
-pub(super) fn read_public(path: &Path) -> Result<Vec<u8>, SecretFileError> {
+///
+/// # Errors
+/// The file cannot be read, is not a regular one, or is too long.
+pub fn read_public(path: &Path) -> Result<Vec<u8>, SecretFileError> {
     read(path, false)
 }
 
