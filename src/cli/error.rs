@@ -95,10 +95,16 @@ impl CliError {
                 Output::Json => {
                     print_document(&format!("{:#}\n", render::json(source_text, diagnostics)));
                 }
+                Output::Ndjson => {
+                    print_document(&format!("{}\n", render::json(source_text, diagnostics)));
+                }
             }
-        } else if output == Output::Json {
+        } else if output.is_json() {
             let document = json!({"error": failure.message, "failure": failure});
-            print_document(&format!("{document:#}\n"));
+            print_document(&match output {
+                Output::Ndjson => format!("{document}\n"),
+                Output::Text | Output::Json => format!("{document:#}\n"),
+            });
         }
         let lines: String = failure.lines().iter().map(|line| format!("{line}\n")).collect();
         stdout::write_stderr(&format!("{}: {lines}", paint(Color::Red, "error")));

@@ -18,9 +18,9 @@ impl ExplainArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit, CliError> {
         let text = match (&self.rule, global.output) {
             (Some(word), Output::Text) => details(find(word)?),
-            (Some(word), Output::Json) => format!("{:#}\n", document(find(word)?)),
+            (Some(word), Output::Json | Output::Ndjson) => format!("{:#}\n", document(find(word)?)),
             (None, Output::Text) => runbook::rules().iter().map(line).collect(),
-            (None, Output::Json) => {
+            (None, Output::Json | Output::Ndjson) => {
                 let all: Vec<Value> = runbook::rules().iter().map(document).collect();
                 format!("{:#}\n", json!(all))
             }

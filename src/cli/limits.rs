@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_to_the_runs() {
         let available = |descriptors| available_connections(descriptors).map(usize::from);
-        assert_eq!(available(1024), Some(848));
-        assert_eq!(available(256), Some(80));
-        assert_eq!(available(180), None);
+        assert_eq!(available(1024), Some(784));
+        assert_eq!(available(256), Some(16));
+        assert_eq!(available(247), None);
         assert_eq!(available(64), None);
     }
 }

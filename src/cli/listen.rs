@@ -51,6 +51,11 @@ impl ListenAddress {
 
     /// Returns the addresses, in the order in which they are tried. There is at least one.
     pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, CliError> {
+        self.resolve_for("--listen").await
+    }
+
+    /// Returns the same for the address of another option.
+    pub(super) async fn resolve_for(&self, option: &str) -> Result<Vec<SocketAddr>, CliError> {
         if let Ok(address) = self.text.parse() {
             return Ok(vec![address]);
         }
@@ -61,20 +66,25 @@ impl ListenAddress {
         }
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let mut addresses: Vec<SocketAddr> =
-            found.map_err(|error| self.unusable(&error))?.collect();
+            found.map_err(|error| self.unusable_by(&error, option))?.collect();
         // Clients without IPv6 are more common than clients without IPv4.
         addresses.sort_by_key(SocketAddr::is_ipv6);
         if addresses.is_empty() {
-            return Err(self.unusable(&io::Error::other("the name has no address")));
+            return Err(self.unusable_by(&io::Error::other("the name has no address"), option));
         }
         Ok(addresses)
     }
 
     /// Returns the error for an address that cannot be listened on.
     pub(super) fn unusable(&self, error: &io::Error) -> CliError {
+        self.unusable_by(error, "--listen")
+    }
+
+    /// Returns the same error, for the address of an option.
+    pub(super) fn unusable_by(&self, error: &io::Error, option: &str) -> CliError {
         let message = format!("cannot listen on {self}: {error}");
         let failure = Failure::new(FailureKind::Unreachable, message);
-        CliError::Failure(failure.with_hint(Some("name another address with --listen")))
+        CliError::Failure(failure.with_hint(Some(format!("name another address with {option}"))))
     }
 }
 

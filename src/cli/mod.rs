@@ -5,21 +5,23 @@ mod actions;
 mod completions;
 mod confirm;
 mod crds;
+mod durations;
 mod error;
 mod explain;
 mod inputs;
 mod limits;
 mod listen;
+mod live;
 mod live_text;
 mod lsp;
 mod man;
 mod next_steps;
+mod notify;
 mod options;
 mod permission_report;
 mod permissions;
 mod plan;
 mod private_file;
-mod progress;
 mod run;
 mod runs;
 mod schema;
@@ -33,6 +35,7 @@ mod store;
 mod summary;
 mod target;
 pub mod telemetry;
+mod timeline;
 mod validate;
 mod windows;
 
@@ -106,6 +109,18 @@ enum Output {
     Text,
     /// One JSON document on standard output
     Json,
+    /// One JSON document on each line, while the run goes on: its events; of `run` and some of `runs`
+    Ndjson,
+}
+
+impl Output {
+    /// Whether it is read by a program.
+    fn is_json(self) -> bool {
+        match self {
+            Self::Text => false,
+            Self::Json | Self::Ndjson => true,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,6 +151,8 @@ enum Command {
     Permissions(permissions::PermissionsArgs),
     /// List, show, resume, roll back, cancel or abandon runs
     Runs(runs::RunsArgs),
+    /// Try the webhooks that are told of runs
+    Notify(notify::NotifyArgs),
     /// Print a script for shell completion
     Completions(completions::CompletionsArgs),
     /// Print the manual page, or write all manual pages
@@ -204,6 +221,9 @@ impl Cli {
     /// Runs the subcommand. Its error is reported here, once, on standard error.
     pub async fn run(self) -> Exit {
         let global = &self.global;
+        if let Err(error) = self.ensure_output_is_known() {
+            return error.report(global);
+        }
         let result = match self.command {
             Command::Validate(command) => validate::run(&command, global),
             Command::Lsp(_) => lsp::run(global),
@@ -218,10 +238,27 @@ impl Cli {
             Command::Crds(command) => command.run(),
             Command::Permissions(command) => command.run(global).await,
             Command::Runs(command) => command.run(global).await,
+            Command::Notify(command) => command.run(global).await,
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         };
         result.unwrap_or_else(|error| error.report(global))
+    }
+
+    /// Checks that a stream is asked of a subcommand that has one.
+    fn ensure_output_is_known(&self) -> Result<(), CliError> {
+        let has_stream = match &self.command {
+            Command::Run(run) => run.has_events(),
+            Command::Runs(runs) => runs.has_events(),
+            _ => false,
+        };
+        if self.global.output != Output::Ndjson || has_stream {
+            return Ok(());
+        }
+        Err(CliError::usage_with_hint(
+            "--output ndjson is a stream of events, and this subcommand has none",
+            "pass --output json; `run`, `runs resume`, `runs rollback`, `runs watch` and `runs logs --follow` have a stream",
+        ))
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn check(
 fn print(reports: &[(String, PermissionReport)], output: Output) -> Result<(), CliError> {
     let text = match output {
         Output::Text => reports.iter().map(|(runbook, report)| describe(runbook, report)).collect(),
-        Output::Json => {
+        Output::Json | Output::Ndjson => {
             let reports: Vec<Value> =
                 reports.iter().map(|(runbook, report)| to_json(runbook, report)).collect();
             format!("{:#}\n", json!({ "permissions": reports }))

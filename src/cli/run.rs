@@ -1,14 +1,23 @@
 //! `run`: one runbook, from start to end.
 
-use std::{io::IsTerminal as _, path::PathBuf};
+use std::{io::IsTerminal as _, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use text::{join_truncated, printable};
 
 use super::{
-    CliError, Exit, Global, Output, confirm, inputs::InputsArgs, next_steps, permission_report,
-    plan, progress, runs::answer_texts, signals, stdout, summary, target::TargetArgs, windows,
+    CliError, Exit, Global, Output, confirm,
+    inputs::InputsArgs,
+    live::RunDisplay,
+    next_steps,
+    notify::{NotifyFileArgs, OwnRun},
+    permission_report, plan,
+    runs::answer_texts,
+    signals, stdout, summary,
+    target::TargetArgs,
+    timeline::Timeline,
+    windows,
     windows::WindowsArgs,
 };
 use crate::{
@@ -50,6 +59,8 @@ pub(super) struct RunArgs {
     answers: Vec<String>,
     #[command(flatten)]
     windows: WindowsArgs,
+    #[command(flatten)]
+    notify: NotifyFileArgs,
     /// Start the run although no change window is open, for this reason, which is recorded
     #[arg(
         long,
@@ -88,6 +99,7 @@ impl RunArgs {
             confirm::require_terminal(&self.target)?;
         }
         let windows = self.windows.read()?;
+        let notify = self.notify.read()?;
         let environment = self.target.connect().await?;
         let now = environment.platform.reader().clock().now();
         let outside_window = self.ensure_in_window(windows.as_ref(), &checked, now)?;
@@ -95,10 +107,12 @@ impl RunArgs {
         let place =
             global.store_place(self.target.simulate, times, || environment.platform.clone())?;
         let store = place.open_for_writing("run", None).await?.as_run_store();
-        let engine = Engine::new(environment.platform.clone(), store, self.target.simulate)
-            .with_lease_times(times)
-            .checking_permissions(self.target.checks_permissions())
-            .approving_as(approver);
+        let engine =
+            Engine::new(environment.platform.clone(), Arc::clone(&store), self.target.simulate)
+                .with_lease_times(times)
+                .checking_permissions(self.target.checks_permissions())
+                .approving_as(approver);
+        let (engine, told) = OwnRun::observe(engine, notify, &store, global);
         let mut preflight = engine.prepare(checked, &inputs).await?;
         preflight.outside_window = outside_window;
         self.target.ensure_speed_is_allowed(&environment.platform, &preflight.target).await?;
@@ -127,6 +141,7 @@ impl RunArgs {
         preflight.outside_window = outside_window.or(preflight.outside_window);
         let accepted = engine.accept(preflight, &actor(), None).await?;
         let run = drive(&engine, accepted, global, &self.target).await;
+        told.finish().await;
         if let Some(simulator) = environment.simulator {
             simulator.shutdown().await;
         }
@@ -135,6 +150,11 @@ impl RunArgs {
 }
 
 impl RunArgs {
+    /// Whether there is a run, whose events can be printed.
+    pub(super) fn has_events(&self) -> bool {
+        !self.check_permissions
+    }
+
     /// Checks that the codes that are accepted are codes of findings.
     fn ensure_codes_exist(&self) -> Result<(), CliError> {
         match unknown_code(&self.accept) {
@@ -228,44 +248,54 @@ pub(super) async fn drive(
 ) -> Result<Run, CliError> {
     let control = Control::default();
     let step_count = accepted.step_paths().len();
-    let display = progress::show(&accepted, global);
+    let display = RunDisplay::start(&accepted, engine.store(), global).await;
     let signals = signals::forward_to(control.clone(), display.stop_notice())?;
     let driven = engine.drive(accepted, control).await;
     signals.abort();
     display.finish().await;
     let run = driven.map_err(CliError::Journal)?;
-    print_result(&run, step_count, global, target)?;
+    // The summary is complete without them: a store that fails now spoils nothing that was done.
+    let events = engine.store().read(run.id(), 0).await.ok();
+    let timeline = events.map(|events| Timeline::of(&events));
+    print_result(&run, timeline.as_ref(), step_count, global, Some(target))?;
     Ok(run)
 }
 
-fn print_result(
+/// Prints how a run has ended. `target` is where this process has driven it.
+pub(super) fn print_result(
     run: &Run,
+    timeline: Option<&Timeline>,
     step_count: usize,
     global: &Global,
-    target: &TargetArgs,
+    target: Option<&TargetArgs>,
 ) -> Result<(), CliError> {
     let state = run.state(false);
-    if global.output == Output::Json {
-        return Ok(stdout::write(&format!(
-            "{:#}\n",
-            serde_json::json!(RunSummary::of(run, false).with_diffs(run))
-        ))?);
+    match global.output {
+        Output::Text => {}
+        Output::Json => {
+            let document = serde_json::json!(RunSummary::of(run, false).with_diffs(run));
+            return Ok(stdout::write(&format!("{document:#}\n"))?);
+        }
+        // The events have said it all.
+        Output::Ndjson => return Ok(()),
     }
-    stdout::write_colored(&summary::describe(run, step_count))?;
-    // On a terminal the lines above have the failure already.
-    if let Some(failure) = run.head.failure.as_ref().filter(|_| !std::io::stdout().is_terminal()) {
+    // On a terminal the lines above have the failure, and elsewhere the commands that restore values.
+    let is_terminal = std::io::stdout().is_terminal();
+    let summary = summary::describe(run, step_count, timeline, is_terminal);
+    stdout::write_colored(&summary::wrapped(&summary, stdout::width()))?;
+    if let Some(failure) = run.head.failure.as_ref().filter(|_| !is_terminal) {
         let lines = failure.lines().join("\n");
         stdout::write_stderr(&format!("{state}: {}{lines}\n", failed_step(run)));
     }
     // A simulated cluster ends with this process: there is nothing to resume.
-    if state.is_unfinished() && !target.simulate {
+    if state.is_unfinished() && !run.spec.target.simulated {
         let next = next_steps::describe(
             run.id(),
             &run.spec.target,
             run.head.is_rolling_back(),
             run.head.has_changed,
             global,
-            Some(target),
+            target,
         );
         stdout::write_stderr(&format!("{next}\n"));
     }

@@ -5,7 +5,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::progress::StopNotice;
+use super::live::StopNotice;
 use crate::engine::Control;
 
 /// Forwards signals to a run until the returned task is aborted.

@@ -168,11 +168,27 @@ impl OpenStore {
         }
     }
 
+    /// Returns the kind of the store, in one word.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "directory",
+            Self::Cluster(_) => "cluster",
+        }
+    }
+
     /// Returns the process that alone writes to the store now, if there is one and it said who it is.
     pub(super) fn owner(&self) -> Option<LockOwner> {
         match self {
             Self::Directory(store) => store.owner(),
             Self::Cluster(_) => None,
+        }
+    }
+
+    /// Writes no Kubernetes Events of runs from now on.
+    pub(super) fn write_no_kubernetes_events(&self) {
+        match self {
+            Self::Directory(_) => {}
+            Self::Cluster(store) => store.write_no_kubernetes_events(),
         }
     }
 

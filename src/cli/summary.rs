@@ -2,20 +2,38 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
+use console::measure_text_width;
 use text::printable;
 
-use super::stdout::{Color, paint};
-use crate::journal::{RecordedChange, Run, RunState, RunSummary, StepState, StepSummary};
+use super::{
+    durations::{between, duration_text},
+    live_text,
+    stdout::{Color, paint},
+    timeline::Timeline,
+};
+use crate::journal::{
+    RecordedChange, RecordedDifference, Run, RunState, RunSummary, StepState, StepSummary,
+};
 
 /// The number of changes that the summary lists. `runs show` lists all.
 const MAX_CHANGES: usize = 20;
 
+/// How many of the longest steps the summary names.
+const LONGEST_STEPS: usize = 3;
+
 /// Returns the summary, with colors. `step_count` counts all steps of the runbook, also those that have not begun.
-pub(super) fn describe(run: &Run, step_count: usize) -> String {
+/// `timeline` is that of the run, where its events could be read; `with_commands` says whether it has the commands that
+/// restore values, which may be written already.
+pub(super) fn describe(
+    run: &Run,
+    step_count: usize,
+    timeline: Option<&Timeline>,
+    with_commands: bool,
+) -> String {
     let summary = RunSummary::of(run, false);
     let (state, target) = (summary.head.state, &summary.head.target);
-    let took = run.head.ended_at.unwrap_or(run.head.last_event_at) - run.head.started_at;
-    let took = std::time::Duration::try_from(took).unwrap_or_default();
+    let end = run.head.ended_at.unwrap_or(run.head.last_event_at);
+    let took = between(run.head.started_at, end);
     let mut text = format!(
         "\nSummary: {} on {} after {}; {}\n",
         paint(color_of(state), state.as_str()),
@@ -23,6 +41,11 @@ pub(super) fn describe(run: &Run, step_count: usize) -> String {
         duration_text(took),
         steps(&summary.steps, step_count),
     );
+    for step in summary.steps.iter().filter(|step| step.state == StepState::Running) {
+        let wait = timeline.and_then(|timeline| timeline.last_wait_in(&step.id));
+        let wait = wait.map_or_else(String::new, |wait| format!("; it waited for {wait}"));
+        let _ = writeln!(text, "Not ended: {}{}", printable(&step.name), printable(&wait));
+    }
     let changes: Vec<String> = match state {
         RunState::Succeeded | RunState::SucceededWithFailures => net_changes(&summary.steps)
             .iter()
@@ -31,6 +54,7 @@ pub(super) fn describe(run: &Run, step_count: usize) -> String {
         // What was decided and what took effect differ: these were read when the run ended.
         _ => summary.differences.iter().map(ToString::to_string).collect(),
     };
+    let has_changed = !changes.is_empty();
     let heading = match changes.is_empty() {
         true => "Changed: nothing",
         false => "Changed:",
@@ -47,7 +71,98 @@ pub(super) fn describe(run: &Run, step_count: usize) -> String {
         let label = paint(Color::Yellow, "not restored:");
         let _ = writeln!(text, "  {label} {}", printable(target));
     }
+    if with_commands {
+        text.push_str(&restore_commands(&summary.differences));
+    }
+    if let Some(timeline) = timeline {
+        text.push_str(&longest_steps(run, timeline));
+    }
+    if let Some(undo) = undo(state, has_changed) {
+        let _ = writeln!(text, "Undo: {undo}");
+    }
     text
+}
+
+/// Returns a text with its lines wrapped at words for this width, each further line below the text of the first.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    let mut wrapped = String::new();
+    for line in text.split_inclusive('\n') {
+        let line = line.trim_end();
+        if measure_text_width(line) <= width {
+            let _ = writeln!(wrapped, "{line}");
+            continue;
+        }
+        let indent = line.len() - line.trim_start().len();
+        let texts = live_text::wrap(line, width.saturating_sub(indent + 2).max(1), usize::MAX);
+        for (at, text) in texts.iter().enumerate() {
+            let indent = if at == 0 { indent } else { indent + 2 };
+            let _ = writeln!(wrapped, "{:indent$}{text}", "");
+        }
+    }
+    wrapped
+}
+
+/// Returns the commands that restore what a run without success has left different, each once.
+fn restore_commands(differences: &[RecordedDifference]) -> String {
+    let mut commands: Vec<&String> =
+        differences.iter().filter_map(|d| d.restore.as_ref()).collect();
+    commands.dedup();
+    if commands.is_empty() {
+        return String::new();
+    }
+    let shown = commands.iter().take(MAX_CHANGES);
+    let lines: String = shown.map(|command| format!("  {}\n", printable(command))).collect();
+    match commands.len().checked_sub(MAX_CHANGES) {
+        Some(more @ 1..) => {
+            let more = text::plural(more, "more command");
+            format!("Restore by hand:\n{lines}  and {more}; `runs show` lists them\n")
+        }
+        _ => format!("Restore by hand:\n{lines}"),
+    }
+}
+
+/// Returns where the time went.
+fn longest_steps(run: &Run, timeline: &Timeline) -> String {
+    let mut text = String::new();
+    let paused = timeline.paused();
+    if !paused.is_zero() {
+        let _ = writeln!(text, "No process drove the run for {}", duration_text(paused));
+    }
+    let longest = timeline.longest(LONGEST_STEPS);
+    // Of two steps a person sees which one took longer.
+    if longest.len() == LONGEST_STEPS {
+        text.push_str("Longest steps:\n");
+        for (path, worked) in longest {
+            let name = run.step(path).map_or_else(|| path.to_string(), |step| step.name.clone());
+            let _ = writeln!(text, "  {} ({})", printable(&name), duration_text(worked));
+        }
+    }
+    text
+}
+
+/// Returns how the changes can be undone, or why they cannot, where no list of commands follows that says it.
+fn undo(state: RunState, has_changed: bool) -> Option<&'static str> {
+    match state {
+        RunState::Succeeded | RunState::SucceededWithFailures if has_changed => Some(
+            "a run that succeeded is over and cannot be rolled back; the values before it are listed above",
+        ),
+        RunState::Abandoned if has_changed => {
+            Some("an abandoned run is over and cannot be rolled back")
+        }
+        RunState::RolledBack if has_changed => {
+            Some("the run was rolled back; what is listed above could not be restored")
+        }
+        RunState::Succeeded
+        | RunState::SucceededWithFailures
+        | RunState::Abandoned
+        | RunState::RolledBack
+        | RunState::Running
+        | RunState::RollingBack
+        | RunState::Failed
+        | RunState::Cancelled
+        | RunState::Interrupted
+        | RunState::RollbackFailed => None,
+    }
 }
 
 /// Returns what is changed now: one change for each target, from its first value to its last, where the two differ.
@@ -127,31 +242,5 @@ fn color_of(state: RunState) -> Color {
         | RunState::Running
         | RunState::RollingBack => Color::Yellow,
         RunState::Failed | RunState::RollbackFailed => Color::Red,
-    }
-}
-
-/// Returns a duration as people read it: to a tenth of a second below a minute, else to the second.
-fn duration_text(took: std::time::Duration) -> String {
-    let seconds = took.as_secs();
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, _) => format!("{:.1} s", took.as_secs_f64()),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::duration_text;
-
-    #[test]
-    fn durations_are_short() {
-        let cases =
-            [(250, "0.2 s"), (59_940, "59.9 s"), (61_000, "1 min 1 s"), (3_725_000, "1 h 2 min")];
-        for (milliseconds, expected) in cases {
-            assert_eq!(duration_text(Duration::from_millis(milliseconds)), expected);
-        }
     }
 }

@@ -1,11 +1,13 @@
 //! The program's log: structured lines on standard error, configured by `SOP_LOG` (or `RUST_LOG`) and `SOP_LOG_FORMAT`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
+
+use super::live::above;
 
 /// The default filter on the command line: this program's warnings. The clients of Kubernetes and AWS log every failed
 /// attempt as an error, even if it is retried, or returned and then reported once.
@@ -45,7 +47,7 @@ pub fn start(default_format: LogFormat) {
         // Without colors: what is colored is an escape, and all of those are made visible.
         LogFormat::Text => {
             let text = fmt::layer().compact().without_time().with_ansi(false);
-            registry.with(text.with_writer(|| PrintableLines(io::stderr()))).init();
+            registry.with(text.with_writer(|| PrintableLines(BesideLiveLines))).init();
         }
         LogFormat::Json => {
             let json = fmt::layer().json().flatten_event(true);
@@ -68,6 +70,24 @@ impl<W: Write> Write for PrintableLines<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+/// Standard error. While live lines are drawn on the same terminal, each line appears above them.
+struct BesideLiveLines;
+
+impl Write for BesideLiveLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let is_kept = io::stderr().is_terminal() && above::keep(text.trim_end());
+        if !is_kept {
+            io::stderr().write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 

@@ -10,7 +10,7 @@ use runbook::validator::{Format, Outcome, Streams, ValidateArgs, ValidateError};
 pub(super) fn run(arguments: &ValidateArgs, global: &Global) -> Result<Exit, CliError> {
     let default = match global.output {
         Output::Text => Format::Human,
-        Output::Json => Format::Json,
+        Output::Json | Output::Ndjson => Format::Json,
     };
     let color = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
     let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());

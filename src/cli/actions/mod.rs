@@ -46,7 +46,7 @@ impl ActionsArgs {
         };
         let default = match global.output {
             Output::Text => Format::Human,
-            Output::Json => Format::Json,
+            Output::Json | Output::Ndjson => Format::Json,
         };
         let text = match (self.format.unwrap_or(default), self.name.is_some()) {
             (Format::Json, _) => {
@@ -64,7 +64,7 @@ impl ActionsArgs {
     /// Shows a runbook that a step can call.
     fn explain(&self, runbook: &ActionSignature, global: &Global) -> Result<Exit, CliError> {
         let text = match (self.format, global.output) {
-            (Some(Format::Json), _) | (None, Output::Json) => {
+            (Some(Format::Json), _) | (None, Output::Json | Output::Ndjson) => {
                 format!("{:#}\n", json!([runbook_document(runbook)]))
             }
             (Some(Format::Markdown), _) => {

@@ -72,6 +72,7 @@ fn command() -> Command {
         })
         .mut_subcommand("runs", |runs| {
             runs.mut_subcommand("show", |show| with_run_ids(show, |_| true))
+                .mut_subcommand("watch", |watch| with_run_ids(watch, |_| true))
                 .mut_subcommand("logs", |logs| with_run_ids(logs, |_| true))
                 .mut_subcommand("resume", |resume| with_run_ids(resume, RunState::is_unfinished))
                 .mut_subcommand("rollback", |rollback| {

@@ -144,7 +144,7 @@ impl PermissionsArgs {
     ) -> Result<(), CliError> {
         let default = match global.output {
             Output::Text => Format::Human,
-            Output::Json => Format::Json,
+            Output::Json | Output::Ndjson => Format::Json,
         };
         let format = self.format.unwrap_or(default);
         let roles = permissions::roles(requirements, &self.rbac_names());

@@ -71,7 +71,9 @@ impl PlanArgs {
             file::write(path, &plan)?;
         }
         match global.output {
-            Output::Json => stdout::write(&format!("{:#}\n", serde_json::json!(plan)))?,
+            Output::Json | Output::Ndjson => {
+                stdout::write(&format!("{:#}\n", serde_json::json!(plan)))?;
+            }
             Output::Text => stdout::write_colored(&human::describe(&plan, self.all))?,
         }
         Ok(exit_of(&plan))

@@ -2,10 +2,12 @@
 
 mod abandon;
 mod answer;
+mod describe;
 mod prune;
 mod remote;
 mod resume;
 mod show;
+mod watch;
 
 use std::num::NonZeroUsize;
 
@@ -35,6 +37,11 @@ enum Command {
     List(ListArgs),
     /// Show one run: its state, its steps and what they changed
     Show(ShowArgs),
+    /// Show a run while it goes on, whichever process drives it
+    ///
+    /// On a terminal the same as `run` shows. Ctrl-C ends the watching, never the run. The exit code is that of the
+    /// run, or 130 after Ctrl-C. `--output ndjson` prints each event as a line of JSON.
+    Watch(watch::WatchArgs),
     /// Print the log lines of a run
     Logs(LogsArgs),
     /// Continue an unfinished run where it stopped
@@ -87,8 +94,11 @@ struct ShowArgs {
 /// Which run to print, and whether to wait for more of it.
 #[derive(Debug, clap::Args)]
 struct LogsArgs {
-    #[command(flatten)]
-    selector: RunSelector,
+    /// The id of the run [default: the latest run]
+    run: Option<RunId>,
+    /// The latest run
+    #[arg(long, conflicts_with = "run")]
+    last: bool,
     /// Keep printing until the run stops; the exit code is then that of the run
     #[arg(long, short)]
     follow: bool,
@@ -119,6 +129,21 @@ struct RemoteRunArgs {
 }
 
 impl RunsArgs {
+    /// Whether the subcommand follows a run, whose events can be printed.
+    pub(super) fn has_events(&self) -> bool {
+        match &self.command {
+            Command::Watch(_) | Command::Resume(_) | Command::Rollback(_) => true,
+            Command::Logs(logs) => logs.follow,
+            Command::List(_)
+            | Command::Show(_)
+            | Command::Cancel(_)
+            | Command::Approve(_)
+            | Command::Reject(_)
+            | Command::Abandon(_)
+            | Command::Prune(_) => false,
+        }
+    }
+
     pub(super) async fn run(self, global: &Global) -> Result<Exit, CliError> {
         let place = self.command.store_place(global)?;
         let output = global.output;
@@ -131,15 +156,14 @@ impl RunsArgs {
             Command::Show(ShowArgs { selector, .. }) => {
                 show::one(runs, &selector.find(runs).await?, output).await
             }
-            Command::Logs(LogsArgs { selector, follow: true, .. }) => {
-                let interval = match store.is_shared() {
-                    true => show::CLUSTER_FOLLOW_INTERVAL,
-                    false => show::FOLLOW_INTERVAL,
-                };
-                show::follow(runs, &selector.find(runs).await?, output, interval).await
-            }
-            Command::Logs(LogsArgs { selector, .. }) => {
-                show::logs(runs, &selector.find(runs).await?, output).await
+            Command::Watch(args) => args.run(&store, global).await,
+            Command::Logs(LogsArgs { run, follow, .. }) => {
+                let last = run.is_none();
+                let id = RunSelector { run, last }.find(runs).await?;
+                match follow {
+                    true => show::follow(runs, &id, output, watch::interval(&store)).await,
+                    false => show::logs(runs, &id, output).await,
+                }
             }
             Command::Resume(args) => args.run(&place, global).await,
             Command::Rollback(args) => args.roll_back(&place, global).await,
@@ -158,6 +182,7 @@ impl Command {
         let (cluster, target) = match self {
             Self::List(args) => (args.cluster.clone(), None),
             Self::Show(args) => (args.cluster.clone(), None),
+            Self::Watch(args) => (args.cluster(), None),
             Self::Logs(args) => (args.cluster.clone(), None),
             Self::Cancel(args) => (args.cluster.clone(), None),
             Self::Approve(args) => (args.cluster(), None),

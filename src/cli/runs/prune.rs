@@ -71,7 +71,7 @@ fn lines(heads: &[RunHead]) -> String {
 fn report(removed: &[RunHead], what: &str, output: Output) -> Result<Exit, CliError> {
     let count = text::plural(removed.len(), "run");
     let text = match output {
-        Output::Json => {
+        Output::Json | Output::Ndjson => {
             let runs: Vec<&RunId> = removed.iter().map(|head| &head.run).collect();
             format!("{:#}\n", json!({ what.replace(' ', "_"): runs }))
         }

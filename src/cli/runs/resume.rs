@@ -1,9 +1,17 @@
 //! `runs resume` and `runs rollback`: by the service that writes to the state directory, if there is one, else by this
 //! process.
 
+use std::sync::Arc;
+
 use super::{RunSelector, remote};
 use crate::{
-    cli::{CliError, Exit, Global, confirm, run, stdout, store::StorePlace, target::TargetArgs},
+    cli::{
+        CliError, Exit, Global, confirm,
+        notify::{NotifyFileArgs, OwnRun},
+        run, stdout,
+        store::StorePlace,
+        target::TargetArgs,
+    },
     engine::{CheckedRunbook, Engine, ResumePreflight, ResumeRequest},
     journal::{Failure, FailureKind, ResumeMode, RunHead, RunState},
     runbook_dir::{self, FoundRunbook, RunbookDir},
@@ -21,6 +29,8 @@ pub(super) struct PlaceArgs {
     token: remote::TokenArgs,
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    #[command(flatten)]
+    notify: NotifyFileArgs,
     /// Do not ask before acting on a real cluster
     #[arg(long, env = "SOP_YES")]
     yes: bool,
@@ -97,6 +107,7 @@ impl PlaceArgs {
         if !simulates {
             amendment.require_terminal()?;
         }
+        let notify = self.notify.read()?;
         let request = amendment.request(mode, &global.runbook_dir())?;
         let store = place.open_for_writing(&format!("runs {operation}"), None).await?;
         let store = store.as_run_store();
@@ -105,9 +116,10 @@ impl PlaceArgs {
             refuse_simulated(&store.head(&id).await?)?;
         }
         let environment = self.target.connect().await?;
-        let engine = Engine::new(environment.platform.clone(), store, simulates)
+        let engine = Engine::new(environment.platform.clone(), Arc::clone(&store), simulates)
             .with_lease_times(self.target.lease_times()?)
             .checking_permissions(self.target.checks_permissions());
+        let (engine, told) = OwnRun::observe(engine, notify, &store, global);
         let preflight = engine.prepare_resume(&id, request).await?;
         let target = &preflight.run().spec.target;
         self.target.ensure_speed_is_allowed(&environment.platform, target).await?;
@@ -121,7 +133,9 @@ impl PlaceArgs {
             amendment.require_confirmation()?;
         }
         let accepted = engine.resume(preflight, &run::actor()).await?;
-        let state = run::drive(&engine, accepted, global, &self.target).await?.state(false);
+        let run = run::drive(&engine, accepted, global, &self.target).await;
+        told.finish().await;
+        let state = run?.state(false);
         // A run that was to be rolled back and was rolled back has not failed.
         let is_success = mode == ResumeMode::Rollback && state == RunState::RolledBack;
         Ok(if is_success { Exit::Success } else { run::exit_of(state) })
