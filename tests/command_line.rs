@@ -810,7 +810,7 @@ fn bash_completes_the_runs_that_a_subcommand_can_act_on() {
     let [passed, failed] = [0, 1].map(|at: usize| list[at]["run"].as_str().unwrap());
 
     let variables = [("SOP_STATE_DIR", state_dir.as_path())];
-    for subcommand in ["show", "logs"] {
+    for subcommand in ["show", "watch", "logs"] {
         assert_eq!(complete_in_bash(&["runs", subcommand, ""], &variables), [failed, passed]);
     }
     for subcommand in ["resume", "rollback", "abandon"] {

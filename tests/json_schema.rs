@@ -32,6 +32,18 @@ fn the_schema_of_scenarios_is_current() {
 }
 
 #[test]
+fn the_document_of_the_http_api_is_current() {
+    let printed = ProgramOutput::run(program().args(["schema", "--openapi"])).expect_exit_code(0);
+    assert_current("schema/openapi.json", &printed.stdout);
+}
+
+#[test]
+fn the_schema_of_files_of_webhooks_is_current() {
+    let printed = ProgramOutput::run(program().args(["schema", "--notify"])).expect_exit_code(0);
+    assert_current("schema/notify.schema.json", &printed.stdout);
+}
+
+#[test]
 fn the_definitions_for_a_cluster_are_current() {
     let printed = ProgramOutput::run(program().arg("crds")).expect_exit_code(0).stdout;
     assert_current("k8s/crds.yaml", &printed);

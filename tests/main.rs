@@ -2,6 +2,7 @@
 
 mod actions;
 mod amend;
+mod api;
 mod approvals;
 mod architecture;
 mod calls;
@@ -18,6 +19,9 @@ mod language_document;
 mod library;
 mod limits;
 mod loops;
+mod metrics;
+mod notifications;
+mod page;
 mod permissions;
 mod plan;
 mod plan_findings;
@@ -40,5 +44,7 @@ mod small_stack;
 mod snapshot;
 mod stores;
 mod style;
+mod terminal;
+mod traces;
 mod validate;
 mod windows;

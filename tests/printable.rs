@@ -61,6 +61,7 @@ fn a_run_and_what_is_shown_of_it_is_printable() {
         &["runs", "show", "--last"],
         &["runs", "logs", "--last"],
         &["runs", "logs", "--last", "--follow"],
+        &["runs", "watch", "--last"],
         &["runs", "abandon", "--last", "--yes"],
     ] {
         let ended = run_in(&state, arguments);

@@ -31,6 +31,13 @@ impl SimulatedService {
         Self { serve, dir }
     }
 
+    /// A service whose simulated time passes so many times faster than the clock.
+    pub(crate) fn start_at_speed(speed: &str, arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let serve = Serve::start(&mut Self::command_at_speed(dir.path(), speed, arguments));
+        Self { serve, dir }
+    }
+
     /// A service that listens where the arguments say.
     pub(crate) fn listening(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -39,6 +46,10 @@ impl SimulatedService {
     }
 
     pub(crate) fn command(dir: &Path, arguments: &[&str]) -> Command {
+        Self::command_at_speed(dir, "600", arguments)
+    }
+
+    fn command_at_speed(dir: &Path, speed: &str, arguments: &[&str]) -> Command {
         let runbooks = dir.join("runbooks");
         fs::create_dir_all(&runbooks).unwrap();
         let default = SCALE_UP.replace("name: scale-up", "name: relay-scale");
@@ -46,7 +57,7 @@ impl SimulatedService {
         fs::write(runbooks.join("broken.yaml"), "name: broken\nsteps: [{id: a, action: b}]\n")
             .unwrap();
         let mut command = program();
-        command.args(["serve", "--simulate", "--speed", "600"]);
+        command.args(["serve", "--simulate", "--speed", speed]);
         command.arg("--state-dir").arg(dir.join("state"));
         command.arg("--runbooks").arg(&runbooks).args(arguments);
         command
@@ -57,6 +68,11 @@ impl SimulatedService {
     /// Asks the service to end, and returns the lines of its log.
     pub(crate) fn into_log(self) -> Vec<String> {
         self.serve.into_log()
+    }
+
+    /// Returns the directory of a service that was ended, for the next one.
+    pub(crate) fn into_dir(self) -> TempDir {
+        self.dir
     }
 
     /// Asks the service to end, and checks that it does so by itself.
@@ -319,7 +335,11 @@ async fn logs_follow_a_run_until_it_ends() {
     let cancel = format!("/runs/{}/cancel", started["run"].as_str().unwrap());
     let (followed, _) = tokio::join!(follow(&[]), service.post(&cancel, json!({})));
     followed.expect_exit_code(130);
-    follow(&["--output", "json"]).await.expect_exit_code(2);
+    // As JSON, each line of the log is a string on a line of its own.
+    let followed = follow(&["--output", "json"]).await.expect_exit_code(130).stdout;
+    let strings: Vec<serde_json::Value> =
+        followed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(json!(strings), service.get("/status").await.1["logs"]);
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ fn limits_with_which_no_request_could_be_answered_are_refused() {
         let mut command = test_support::with_descriptors(&command, 100);
         let refused = ProgramOutput::run(&mut command).expect_exit_code(2).stderr;
         assert!(refused.contains("this process may open 100 files"), "{refused}");
-        assert!(refused.contains("hint: allow at least 184 (`ulimit -n`)"), "{refused}");
+        assert!(refused.contains("hint: allow at least 248 (`ulimit -n`)"), "{refused}");
     }
 }
 

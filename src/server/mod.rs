@@ -6,20 +6,31 @@
 //! platform.
 
 mod active_runs;
+mod api;
 mod auth;
 mod body;
 mod checks;
+mod conditional;
 mod connections;
 mod csrf;
 mod error;
+mod events;
 mod limits;
 mod listener;
+mod monitoring;
+mod openapi;
+mod page;
 mod recovery;
 mod requested_runs;
+mod responses;
 mod retention;
+mod route;
 mod routes;
-mod secret_file;
+mod run_feed;
 mod service;
+mod session;
+mod status_cache;
+mod streams;
 mod tls;
 mod token;
 mod views;
@@ -28,27 +39,29 @@ mod write_timeout;
 use std::time::Duration;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{DefaultBodyLimit, Request},
     middleware::{self, Next},
     response::Response,
-    routing::{MethodRouter, get, post},
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer, DefaultPredicate, Predicate as _, predicate::NotForContentType,
+    },
     trace::{DefaultOnFailure, TraceLayer},
 };
 use tracing::Level;
 
-pub use auth::{Access, Reach};
+pub use auth::{
+    Access, AnonymousReads, Authentication, Authenticator, Reach, Right, UnknownClient,
+};
 pub use limits::Limits;
 pub use listener::{EXTRA_DESCRIPTORS, HttpServer};
-pub use secret_file::SecretFileError;
+pub use openapi::openapi;
 pub use service::Service;
 pub use tls::{Tls, TlsError};
 pub use token::{TokenFileError, read_token};
-
-use runbook::MAX_BYTES;
 
 /// Inputs are short; a runbook's text is taken by `/validate` alone, which has its own limit.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -57,44 +70,25 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// All routes, behind all layers.
 fn router(service: Service, access: Access) -> Router {
-    let limits = service.limits().clone();
-    let limited = |route: MethodRouter<Service>| limits::limited(route, &limits);
-    // A probe is answered whatever else is going on: many at once cost no more than one.
-    let open =
-        Router::new().route("/health", get(routes::health)).route("/ready", get(routes::ready));
-    // The limit of `/validate` is its queue.
-    let validate = body::receiving(post(routes::validate), &service);
-    let validate = validate.layer(DefaultBodyLimit::max(MAX_BYTES));
-    let reading = Router::new()
-        .route("/status", limited(get(routes::status)))
-        .route("/validate", validate)
-        .route("/runbooks", limited(get(routes::runbooks)))
-        .route("/runs", limited(get(routes::runs)))
-        .route("/runs/{id}", limited(get(routes::run)));
-    // HEAD would otherwise be answered by the handler of GET, and start a run.
-    let start = get(routes::start).post(routes::start).head(routes::method_not_allowed);
-    let mutating = Router::new()
-        .route("/plan", body::receiving(limited(post(routes::plan)), &service))
-        .route("/run", body::receiving(limited(start), &service))
-        .route("/runs/{id}/cancel", limited(post(routes::cancel)))
-        .route("/runs/{id}/approve", body::receiving(limited(post(routes::approve)), &service))
-        .route("/runs/{id}/reject", body::receiving(limited(post(routes::reject)), &service))
-        .route("/runs/{id}/resume", body::receiving(limited(post(routes::resume)), &service))
-        .route("/runs/{id}/rollback", limited(post(routes::rollback)))
-        .route("/runs/{id}/abandon", limited(post(routes::abandon)))
-        .route_layer(middleware::from_fn_with_state(access.clone(), auth::require_token))
-        .route_layer(middleware::from_fn_with_state(access.clone(), csrf::reject_browser_get));
-    open.merge(reading)
-        .merge(mutating)
+    let compress = CompressionLayer::new().compress_when(
+        // A stream must not be held back until there is enough to compress.
+        DefaultPredicate::new().and(NotForContentType::const_new(api::NDJSON)),
+    );
+    api::router(&service, &access)
+        .merge(session::router(&service, &access))
+        .merge(page::router(&service, &access))
         .fallback(routes::route_not_found)
         .method_not_allowed_fallback(routes::method_not_allowed)
         .layer(middleware::from_fn_with_state(access, csrf::reject_cross_site))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(request_timeout))
+        .layer(compress)
         // A fault of ours in one handler must not look like a broken network to the caller.
         .layer(CatchPanicLayer::custom(error::panic_response))
         // A request that is refused is the client's to report: a flood of them must not fill the log.
         .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
+        .layer(Extension(page::Caches::default()))
+        .layer(middleware::from_fn_with_state(service.clone(), monitoring::count))
         .with_state(service)
 }
 

@@ -1,7 +1,8 @@
 //! The runs of a service, and everything that can be asked of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -16,21 +17,27 @@ use super::{
     checks::{self, Checks, Wanted},
     error::ApiError,
     limits::{Limits, ValidateQueue},
+    monitoring::Monitoring,
+    responses::{ChangeWindow, ListedRun, RunsPage, Started, Status, Valid},
+    run_feed::RunFeeds,
+    status_cache::{StatusCache, StatusKey, to_json},
+    streams::{StreamPermit, Streams},
     views,
 };
 use crate::{
     engine::{
         AcceptedRun, AnswerRequest, Answered, BoundRunbook, CheckedResume, CheckedRunbook, Control,
-        Engine, Preflight, ResumePreflight, ResumeRequest, StartError, abandon, answer_approval,
+        Engine, Preflight, ResumePreflight, ResumeRequest, StartError, answer_approval,
     },
     journal::{
         Failure, FailureKind, HeadQuery, HeadSummary, RecordedEvent, ResumeMode, Run, RunHead,
         RunId, RunState, RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
         with_liveness,
     },
+    metrics::Metrics,
     plan::{self, Finding, Plan, PlanOptions},
     runbook_dir::{self, FoundRunbook, RunbookDir},
-    windows::ChangeWindows,
+    windows::{ChangeWindows, WindowState},
 };
 use runbook::Source;
 
@@ -59,7 +66,11 @@ struct Shared {
     restart_guard: Duration,
     windows: Option<ChangeWindows>,
     active: ActiveRuns,
+    feeds: RunFeeds,
+    streams: Streams,
+    status_cache: StatusCache,
     limits: Limits,
+    monitoring: Monitoring,
     validate_queue: ValidateQueue,
     checks: Checks,
     /// A permit for each request that reads journals or heads for its client.
@@ -89,6 +100,41 @@ pub(super) enum RestartGuard {
     On,
     /// A POST, or a GET that says that it means another run.
     Off,
+}
+
+/// How many heads are read at a time to find those that a filter takes.
+const FILTERED_PAGE: usize = 500;
+
+/// A request for a page of runs.
+pub(super) struct RunsRequest {
+    /// How many runs the page has at most.
+    pub(super) limit: usize,
+    /// The last run of the page before.
+    pub(super) before: Option<RunId>,
+    /// The runs that are wanted.
+    pub(super) filter: RunsFilter,
+}
+
+/// The runs that a list has.
+#[derive(Default)]
+pub(super) struct RunsFilter {
+    /// Of this runbook.
+    pub(super) runbook: Option<String>,
+    /// In one of these states; any, if there is none.
+    pub(super) states: Vec<RunState>,
+}
+
+impl RunsFilter {
+    fn is_empty(&self) -> bool {
+        self.runbook.is_none() && self.states.is_empty()
+    }
+
+    /// Whether a list has this run. What cannot be read is of no known runbook, and in no known state.
+    fn takes(&self, head: &Result<(RunHead, bool), StoreError>) -> bool {
+        let Ok((head, is_live)) = head else { return self.is_empty() };
+        self.runbook.as_ref().is_none_or(|runbook| *runbook == head.runbook)
+            && (self.states.is_empty() || self.states.contains(&head.state(*is_live)))
+    }
 }
 
 /// A request for a run.
@@ -123,15 +169,21 @@ impl Service {
         windows: Option<ChangeWindows>,
         limits: Limits,
     ) -> Self {
+        let feeds = RunFeeds::default();
+        let engine = engine.observed_by(Arc::new(feeds.clone()));
         let shared = Shared {
             engine,
             runbook_dir,
             restart_guard,
             windows,
             active: ActiveRuns::default(),
+            feeds,
+            streams: Streams::default(),
+            status_cache: StatusCache::default(),
             validate_queue: ValidateQueue::new(&limits),
             checks: Checks::default(),
             limits,
+            monitoring: Monitoring::default(),
             reading: Semaphore::new(MAX_READERS),
             readiness: Mutex::default(),
             planning: Semaphore::new(1),
@@ -153,6 +205,23 @@ impl Service {
         self
     }
 
+    /// Lets the service count in `metrics`, and answer `/metrics` with them.
+    ///
+    /// # Panics
+    /// The service is in use already.
+    #[must_use]
+    pub fn measured_by(mut self, metrics: Metrics) -> Self {
+        let shared = Arc::get_mut(&mut self.shared);
+        // It is called where the service is made, before it is shared.
+        shared.expect("the service is not in use yet").monitoring = Monitoring::of(metrics);
+        self
+    }
+
+    /// Returns what is measured.
+    pub(super) fn monitoring(&self) -> &Monitoring {
+        &self.shared.monitoring
+    }
+
     /// Returns the limits of the service.
     pub(super) fn limits(&self) -> &Limits {
         &self.shared.limits
@@ -163,7 +232,7 @@ impl Service {
         self.shared.active.shut_down().await;
     }
 
-    pub(super) async fn start(&self, request: StartRequest) -> Result<Value, ApiError> {
+    pub(super) async fn start(&self, request: StartRequest) -> Result<Started, ApiError> {
         let (runbook, actor) = (request.runbook.clone(), request.actor.clone());
         let started = self.try_start(request).await;
         if let Err(error) = &started {
@@ -174,7 +243,7 @@ impl Service {
         started
     }
 
-    async fn try_start(&self, request: StartRequest) -> Result<Value, ApiError> {
+    async fn try_start(&self, request: StartRequest) -> Result<Started, ApiError> {
         if let Some(unknown) = plan::unknown_code(&request.accept) {
             let message = format!("`accept`: there is no finding with the code {unknown:?}");
             return Err(ApiError::bad_request(&message));
@@ -280,7 +349,7 @@ impl Service {
         admission: &Admission<'_>,
         preflight: Preflight,
         request: StartRequest,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Started, ApiError> {
         let StartRequest { key, actor, guard, id, .. } = request;
         if guard == RestartGuard::On {
             let runbook = &preflight.checked.runbook().name;
@@ -292,9 +361,7 @@ impl Service {
             None => self.engine().accept(preflight, &actor, key).await?,
         };
         let mut response = views::started(accepted.run());
-        if !warnings.is_empty() {
-            response["warnings"] = warnings.into();
-        }
+        response.warnings = warnings;
         self.drive(admission, accepted);
         Ok(response)
     }
@@ -319,9 +386,15 @@ impl Service {
     }
 
     /// Returns whether a change window is open, where the service has windows.
-    pub(super) fn change_window(&self) -> Option<Value> {
+    pub(super) fn change_window(&self) -> Option<ChangeWindow> {
         let windows = self.shared.windows.as_ref()?;
         Some(views::change_window(windows.at(self.engine().clock().now())))
+    }
+
+    /// Returns the state of the change windows, where the service has windows.
+    pub(super) fn window_state(&self) -> Option<WindowState> {
+        let windows = self.shared.windows.as_ref()?;
+        Some(windows.at(self.engine().clock().now()))
     }
 
     /// Asks the cluster and the account what must be known before a run is accepted, on the runtime of the runs, where
@@ -386,7 +459,7 @@ impl Service {
         mut request: ResumeRequest,
         runbook: Option<&str>,
         actor: &str,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Started, ApiError> {
         let mode = request.mode;
         let found = match runbook {
             Some(name) => Some(self.find_runbook(name).await?),
@@ -417,14 +490,12 @@ impl Service {
             service.accept_resume(preflight, mode, &actor).await
         };
         let mut response = self.accept_on_runs_runtime(accept).await??;
-        if let Some(note) = note {
-            response["note"] = json!(note);
-        }
+        response.note = note;
         Ok(response)
     }
 
     /// Finds and reads a runbook of the directory.
-    async fn find_runbook(&self, name: &str) -> Result<FoundRunbook, ApiError> {
+    pub(super) async fn find_runbook(&self, name: &str) -> Result<FoundRunbook, ApiError> {
         let (runbook_dir, name) = (self.shared.runbook_dir.clone(), name.to_owned());
         Ok(self.shared.checks.run(move |_| runbook_dir.find(&name)).await??)
     }
@@ -446,7 +517,7 @@ impl Service {
         preflight: ResumePreflight,
         mode: ResumeMode,
         actor: &str,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Started, ApiError> {
         let admission = self.admit().await?;
         // Another request may have resumed the run meanwhile.
         self.ensure_not_live(preflight.run().id()).await?;
@@ -528,7 +599,7 @@ impl Service {
             let failure = Failure::new(FailureKind::Conflict, format!("run {id} is active"));
             return Err(failure.with_hint(Some("cancel it first")).into());
         }
-        abandon(Arc::clone(self.store()), id, actor).await?;
+        self.engine().abandon(id, actor).await?;
         // A cluster that does not answer must not keep other requests waiting.
         drop(admission);
         if self.store().head(id).await?.target.kubernetes.is_some() {
@@ -542,31 +613,57 @@ impl Service {
         Ok(())
     }
 
-    /// Reports on the run that was asked for; else the active one; else the latest; else idle.
-    pub(super) async fn status(&self, id: Option<&RunId>) -> Result<Value, ApiError> {
-        let mut status = self.status_of_run(id).await?;
-        if let Some(window) = self.change_window() {
-            status["change_window"] = window;
-        }
-        Ok(status)
-    }
-
-    async fn status_of_run(&self, id: Option<&RunId>) -> Result<Value, ApiError> {
-        let _reading = self.shared.reading.acquire().await;
+    /// Reports on the run that was asked for; else the active one; else the latest; else idle. Returns JSON.
+    pub(super) async fn status(&self, id: Option<&RunId>) -> Result<Bytes, ApiError> {
         let id = match id.cloned().or_else(|| self.shared.active.running()) {
             Some(id) => id,
             None => match self.latest().await? {
                 Some(head) => head.run,
-                None => return Ok(views::idle()),
+                None => {
+                    let idle = Status { change_window: self.change_window(), ..views::idle() };
+                    return Ok(to_json(&idle));
+                }
             },
         };
-        let phase = self.shared.active.phase(&id);
+        // What this service drives, it observes: a client that polls costs no reading.
+        let feed = self.shared.active.phase(&id).filter(|phase| matches!(phase, Phase::Running(_)));
+        if feed.is_some() {
+            let (events, is_live) = self.feeds().observed(self, &id).await?;
+            return self.render_status(&id, events, is_live).await;
+        }
+        let _reading = self.shared.reading.acquire().await;
         let (events, is_live) = self.read(&id).await?;
-        render(move || {
+        let events = events.into_iter().map(Arc::new).collect();
+        self.render_status(&id, events, is_live).await
+    }
+
+    async fn render_status(
+        &self,
+        id: &RunId,
+        events: Vec<Arc<RecordedEvent>>,
+        is_live: bool,
+    ) -> Result<Bytes, ApiError> {
+        let phase = self.shared.active.phase(id);
+        let key = StatusKey {
+            run: id.clone(),
+            events: events.len() as u64,
+            is_live,
+            phase: format!("{phase:?}"),
+            change_window: self.change_window(),
+        };
+        if let Some(json) = self.shared.status_cache.find(&key) {
+            return Ok(json);
+        }
+        let (id, change_window) = (id.clone(), key.change_window.clone());
+        let json = render(move || {
+            let events: Vec<RecordedEvent> = events.iter().map(|event| (**event).clone()).collect();
             let run = Run::of(&id, &events).ok_or_else(|| no_start(&id))?;
-            Ok(views::status(&run, &events, phase.as_ref(), is_live))
+            let status = views::status(&run, &events, phase.as_ref(), is_live);
+            Ok(to_json(&Status { change_window, ..status }))
         })
-        .await
+        .await?;
+        self.shared.status_cache.keep(key, json.clone());
+        Ok(json)
     }
 
     /// Reads a run, with whether it is being written to.
@@ -582,7 +679,7 @@ impl Service {
 
     /// Whether this service writes to a run. The store knows that from before the run's first event can be read until
     /// its last one can be.
-    async fn is_written(&self, id: &RunId) -> bool {
+    pub(super) async fn is_written(&self, id: &RunId) -> bool {
         self.is_live(id) || (!self.is_left(id) && self.store().is_live(id).await)
     }
 
@@ -598,7 +695,7 @@ impl Service {
 
     /// Checks a runbook's text, which is then forgotten: nothing that is sent here can be run. A text that takes long
     /// to check holds up no request but those that wait for the same.
-    pub(super) async fn validate(&self, name: String, text: Vec<u8>) -> Result<Value, ApiError> {
+    pub(super) async fn validate(&self, name: String, text: Vec<u8>) -> Result<Valid, ApiError> {
         let (_place, turn) = self.shared.validate_queue.wait().await?;
         let library = self.shared.runbook_dir.library();
         let check = move |wanted: &Wanted| {
@@ -623,72 +720,88 @@ impl Service {
         checks::run(turn, check).await?.ok_or_else(ApiError::unfinished)?
     }
 
+    /// Returns every runbook of the directory, at most `limit` of them, with whether it has no errors.
+    pub(super) async fn check_runbooks(
+        &self,
+        limit: usize,
+    ) -> Result<BTreeMap<String, bool>, ApiError> {
+        let runbook_dir = self.shared.runbook_dir.clone();
+        let is_valid = move |name: String| {
+            let is_valid = runbook_dir.find(&name).is_ok_and(|found| {
+                let FoundRunbook { source, origin, library } = found;
+                CheckedRunbook::with_origin(source, origin.to_string(), &library).is_ok()
+            });
+            (name, is_valid)
+        };
+        let names = self.runbooks().await?.into_iter().take(limit);
+        self.shared.checks.run(move |_| names.map(is_valid).collect()).await
+    }
+
     pub(super) async fn runbooks(&self) -> Result<Vec<String>, ApiError> {
         let runbook_dir = self.shared.runbook_dir.clone();
         self.shared.checks.run(move |_| runbook_dir.names()).await
     }
 
     /// Returns a page of runs, the newest first, and where the next page begins.
-    pub(super) async fn runs(
-        &self,
-        limit: usize,
-        before: Option<&RunId>,
-    ) -> Result<Value, ApiError> {
+    pub(super) async fn runs(&self, query: RunsRequest) -> Result<RunsPage, ApiError> {
         let _reading = self.shared.reading.acquire().await;
-        let query = match before {
-            Some(run) => {
-                // Any id is before or after others, but a page after a run that never was is not the next page.
-                if let Err(StoreError::NotFound { .. }) = self.store().head(run).await {
-                    return Err(unknown_page(run));
-                }
-                HeadQuery::Before(run.clone(), limit + 1)
-            }
-            None => HeadQuery::Newest(limit + 1),
-        };
-        let entries = self.store().heads(query).await?;
-        let has_more = entries.len() > limit;
-        let mut found = Vec::new();
-        for entry in entries.into_iter().rev().take(limit) {
-            let head = match entry.head {
-                Ok(head) => self.with_liveness(head).await,
-                Err(error) => Err(error),
-            };
-            found.push((entry.run, head));
+        let RunsRequest { limit, mut before, filter } = query;
+        if let Some(run) = &before
+            // Any id is before or after others, but a page after a run that never was is not the next page.
+            && let Err(StoreError::NotFound { .. }) = self.store().head(run).await
+        {
+            return Err(unknown_page(run));
         }
-        render(move || {
-            let last = has_more.then(|| found.last().map(|(run, _)| run.clone()));
-            let runs: Vec<Value> = found
-                .into_iter()
-                .map(|(run, head)| match head {
-                    Ok((head, is_live)) => json!(HeadSummary::of(&head, is_live)),
-                    Err(error) => json!(UnreadableSummary::of(&run, &error)),
-                })
-                .collect();
-            let mut page = json!({ "runs": runs });
-            if let Some(last) = last {
-                page["continue"] = json!(last);
+        let mut found = Vec::new();
+        // One more than the page has, to know whether there is a next one.
+        while found.len() <= limit {
+            let size = if filter.is_empty() { limit + 1 } else { FILTERED_PAGE };
+            let query = match before.take() {
+                Some(run) => HeadQuery::Before(run, size),
+                None => HeadQuery::Newest(size),
+            };
+            let entries = self.store().heads(query).await?;
+            let is_last = entries.len() < size;
+            before = entries.first().map(|entry| entry.run.clone());
+            for entry in entries.into_iter().rev() {
+                let head = match entry.head {
+                    Ok(head) => self.with_liveness(head).await,
+                    Err(error) => Err(error),
+                };
+                if found.len() <= limit && filter.takes(&head) {
+                    found.push((entry.run, head));
+                }
             }
-            Ok(page)
-        })
-        .await
+            if is_last {
+                break;
+            }
+        }
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let r#continue = found.last().filter(|_| has_more).map(|(run, _)| run.clone());
+        let runs = found.into_iter().map(|(run, head)| match head {
+            Ok((head, is_live)) => ListedRun::Readable(HeadSummary::of(&head, is_live)),
+            Err(error) => ListedRun::Unreadable(UnreadableSummary::of(&run, &error)),
+        });
+        Ok(RunsPage { runs: runs.collect(), r#continue })
     }
 
     /// Returns a head that was read, with whether the service writes to its run.
-    async fn with_liveness(&self, head: RunHead) -> Result<(RunHead, bool), StoreError> {
+    pub(super) async fn with_liveness(&self, head: RunHead) -> Result<(RunHead, bool), StoreError> {
         match self.is_left(&head.run) {
             true => Ok((head, false)),
             false => with_liveness(self.store().as_ref(), head).await,
         }
     }
 
-    pub(super) async fn run(&self, id: &RunId) -> Result<Value, ApiError> {
+    pub(super) async fn run(&self, id: &RunId) -> Result<RunSummary, ApiError> {
         let _reading = self.shared.reading.acquire().await;
         let (events, is_live) = self.read(id).await?;
         let id = id.clone();
         // Without the differences between runbooks: no route that needs no token shows their text.
         render(move || {
             let run = Run::of(&id, &events).ok_or_else(|| no_start(&id))?;
-            Ok(json!(RunSummary::of(&run, is_live)))
+            Ok(RunSummary::of(&run, is_live))
         })
         .await
     }
@@ -786,6 +899,34 @@ impl Service {
         &self.shared.engine
     }
 
+    /// Whether the service is about to continue a run.
+    pub(super) fn is_recovering(&self, id: &RunId) -> bool {
+        matches!(self.active().phase(id), Some(Phase::Recovering { .. }))
+    }
+
+    /// Returns the runs that are being watched.
+    pub(super) fn feeds(&self) -> &RunFeeds {
+        &self.shared.feeds
+    }
+
+    /// Returns the right to open one more stream.
+    ///
+    /// # Errors
+    /// As many are open as may be.
+    pub(super) fn open_stream(&self) -> Result<StreamPermit, ApiError> {
+        self.shared.streams.open(self.monitoring().metrics())
+    }
+
+    /// Returns the permits of requests that read journals or heads.
+    pub(super) fn reading(&self) -> &Semaphore {
+        &self.shared.reading
+    }
+
+    /// Returns the right to read and check runbooks.
+    pub(super) fn checks(&self) -> &Checks {
+        &self.shared.checks
+    }
+
     pub(super) fn active(&self) -> &ActiveRuns {
         &self.shared.active
     }
@@ -802,9 +943,9 @@ fn no_start(id: &RunId) -> ApiError {
 }
 
 /// Makes a response that may be large, beside the threads that answer requests.
-async fn render(
-    work: impl FnOnce() -> Result<Value, ApiError> + Send + 'static,
-) -> Result<Value, ApiError> {
+async fn render<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::unfinished())?
 }
 
@@ -819,7 +960,7 @@ fn response_to_same_request(
     earlier: &Run,
     source: &Source,
     inputs: &Map<String, Value>,
-) -> Result<Value, ApiError> {
+) -> Result<Started, ApiError> {
     let spec = &earlier.spec;
     let is_same = spec.text == source.text()
         && inputs.iter().all(|(name, value)| spec.inputs.get(name) == Some(value));

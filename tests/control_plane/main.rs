@@ -12,6 +12,7 @@ mod actions;
 mod assert_same;
 mod assets;
 mod audit;
+mod authentication;
 mod child_guard;
 mod cli_run;
 mod cluster;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     let tests = [
         accuracy::tests(),
         actions::tests(),
+        authentication::tests(),
         cluster_lock::tests(),
         cluster_store::tests(),
         cluster_store_crashes::tests(),

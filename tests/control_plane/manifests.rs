@@ -144,6 +144,7 @@ async fn applying_again_changes_nothing((plane, kubectl): Parts) {
     let all = [
         ["-f", &with_account_number],
         ["-k", "k8s"],
+        ["-k", "k8s/overlays/accounts"],
         ["-k", "k8s/overlays/pod-identity"],
         ["-k", "k8s/overlays/single-replica"],
         ["-k", "k8s/overlays/token"],

@@ -64,7 +64,7 @@ async fn finishes(plane: &ControlPlane, outage: Outage, parts_before: usize) {
     plane.namespace(NAMESPACE).await;
     let simulate = simulate_over(plane);
     cli_run::wait_until_settled(plane).await;
-    let grant = Grant::for_runbook(RELAY_SCALE).and_store();
+    let grant = Grant::for_runbook(RELAY_SCALE).and_store().and_object_events();
     let account = TestServiceAccount::new(plane, NAMESPACE, "relay-sop", grant).await;
     let way = LoadBalancer::start(plane.load_balancer.port).await.unwrap();
     let mut one = Serve::start(&mut replica(&simulate, &over(&way, plane, &account)));
@@ -133,7 +133,7 @@ async fn an_object_starts_a_run(plane: Arc<ControlPlane>) {
     plane.namespace(NAMESPACE).await;
     let simulate = simulate_over(&plane);
     cli_run::wait_until_settled(&plane).await;
-    let grant = Grant::for_runbook(RELAY_SCALE).and_store();
+    let grant = Grant::for_runbook(RELAY_SCALE).and_store().and_object_events();
     let account = TestServiceAccount::new(&plane, NAMESPACE, "relay-sop", grant).await;
     let mut command = replica(&simulate, &account.kubeconfig);
     let service = Serve::start(command.arg("--accept-objects"));

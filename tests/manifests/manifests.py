@@ -4,6 +4,7 @@ Argument: kubectl, by which everything is rendered.
 """
 
 import copy
+import json
 import re
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def program_fits_its_pod(base):
     assert {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"], resources
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         path = container[probe]["httpGet"]["path"]
-        assert f'route("{path}"' in (ROOT / "src/server/mod.rs").read_text(), path
+        assert f'Route::new("{path}"' in (ROOT / "src/server/api.rs").read_text(), path
 
 
 def overlays_change_only_what_they_say(kubectl, base):
@@ -118,6 +119,55 @@ def overlays_change_only_what_they_say(kubectl, base):
         container_of(find(objects, "Deployment"))["volumeMounts"].sort(key=by_name)
     assert rendered == expected, "token"
 
+    rendered = render(kubectl, "k8s/overlays/accounts")
+    expected = copy.deepcopy(base)
+    for container in (container_of(find(expected, "Deployment")), container_of(find(rendered, "Deployment"))):
+        container["env"] = sorted(container["env"], key=by_name)
+    container = container_of(find(expected, "Deployment"))
+    variables = [variable for variable in container["env"] if variable["name"] != "SOP_ALLOW_ANONYMOUS"]
+    container["env"] = sorted([{"name": "SOP_AUTH", "value": "kubernetes"}, *variables], key=by_name)
+    added = set(rendered) - set(expected)
+    assert {name for _, _, name in added} == {
+        "rafay-relay-sop-auth-delegator",
+        "rafay-relay-sop-operator",
+        "rafay-relay-sop-viewer",
+    }, added
+    assert {key: rendered[key] for key in expected} == expected, "accounts"
+    # What an operator may do is what the routes of the service ask for.
+    operator = rendered["Role", "rafay-core", "rafay-relay-sop-operator"]
+    granted = {resource for rule in operator["rules"] for resource in rule["resources"]}
+    api = (ROOT / "src/server/api.rs").read_text()
+    asked = set(re.findall(r'run_changes\("([a-z]+)"\)', api))
+    assert granted == {"runbookruns", *(f"runbookruns/{name}" for name in asked)}, granted
+
+
+def monitoring_adds_only_what_it_says(kubectl, base):
+    rendered = render(kubectl, "k8s/overlays/monitoring")
+    added = {name: rendered.pop(name) for name in list(rendered) if name not in base}
+    kinds = sorted(kind for kind, _, _ in added)
+    assert kinds == ["ConfigMap", "PodMonitor", "PrometheusRule"], kinds
+    dashboard = find(added, "ConfigMap")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1", dashboard["metadata"]
+    [text] = dashboard["data"].values()
+    assert json.loads(text)["uid"] == "rafay-relay-sop"
+    monitor, pods = find(added, "PodMonitor")["spec"], find(rendered, "Deployment")["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= pods["metadata"]["labels"].items(), monitor
+    [endpoint] = monitor["podMetricsEndpoints"]
+
+    expected = copy.deepcopy(base)
+    container = container_of(find(expected, "Deployment"))
+    container["env"].insert(0, {"name": "SOP_METRICS_LISTEN", "value": ":9090"})
+    container["ports"].append({"name": endpoint["port"], "containerPort": 9090, "protocol": "TCP"})
+    source = {"from": [{"namespaceSelector": {}}], "ports": [{"port": 9090, "protocol": "TCP"}]}
+    find(expected, "NetworkPolicy")["spec"]["ingress"].append(source)
+    for objects in (expected, rendered):
+        container = container_of(find(objects, "Deployment"))
+        container["env"].sort(key=lambda one: one["name"])
+        container["ports"].sort(key=lambda one: one["name"])
+    assert rendered == expected, "monitoring"
+    serve = (ROOT / "src/cli/serve.rs").read_text()
+    assert 'env = "SOP_METRICS_LISTEN"' in serve and 'route("/metrics"' in (ROOT / "src/server/monitoring.rs").read_text()
+
 
 def main():
     kubectl = sys.argv[1]
@@ -125,8 +175,9 @@ def main():
     base = render(kubectl, "k8s/base")
     program_fits_its_pod(base)
     overlays_change_only_what_they_say(kubectl, base)
+    monitoring_adds_only_what_it_says(kubectl, base)
     overlays = sorted(path.name for path in (ROOT / "k8s/overlays").iterdir())
-    assert overlays == ["pod-identity", "single-replica", "token"], f"an overlay without a check: {overlays}"
+    assert overlays == ["accounts", "monitoring", "pod-identity", "single-replica", "token"], f"an overlay without a check: {overlays}"
     print("k8s/deployment.yaml is what kustomize renders; the overlays change only what they say")
 
 

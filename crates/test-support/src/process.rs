@@ -24,7 +24,11 @@ pub fn program_path() -> std::path::PathBuf {
 pub fn program() -> Command {
     let mut command = Command::new(program_path());
     for (name, _) in std::env::vars() {
-        if name.starts_with("AWS_") || name.starts_with("SOP_") || name == "KUBECONFIG" {
+        if name.starts_with("AWS_")
+            || name.starts_with("OTEL_")
+            || name.starts_with("SOP_")
+            || name == "KUBECONFIG"
+        {
             command.env_remove(name);
         }
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rafay_relay_sop::journal::{
-    HeadEntry, HeadQuery, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore, StoreError,
-    StoreLocation,
+    HeadEntry, HeadQuery, Notified, PostedAnswer, RecordedEvent, RunHead, RunId, RunStore,
+    StoreError, StoreLocation,
 };
 use tokio::sync::broadcast;
 
@@ -81,6 +81,14 @@ impl<A: AroundAppend> RunStore for WrappedStore<A> {
 
     async fn remove_answer(&self, run: &RunId, id: &str) -> Result<(), StoreError> {
         self.store.remove_answer(run, id).await
+    }
+
+    async fn notified(&self, run: &RunId) -> Result<Notified, StoreError> {
+        self.store.notified(run).await
+    }
+
+    async fn set_notified(&self, run: &RunId, sink: &str, next: u64) -> Result<(), StoreError> {
+        self.store.set_notified(run, sink, next).await
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {

@@ -88,7 +88,7 @@ impl RelayCluster {
 
     /// A `ServiceAccount` that may do what the runbook needs.
     pub(crate) async fn service_account(&self, runbook: &str) -> accounts::TestServiceAccount {
-        let grant = Grant::for_runbook(runbook);
+        let grant = Grant::for_runbook(runbook).and_object_events();
         accounts::TestServiceAccount::new(&self.plane, NAMESPACE, "relay-sop", grant).await
     }
 
