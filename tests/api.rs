@@ -167,6 +167,20 @@ async fn the_journal_of_a_run_is_a_file_that_another_store_can_read() {
     assert_eq!(journal, kept, "with the same checksums");
 }
 
+/// Over plain HTTP a browser does not say which page a link is on, and the page keeps its address back.
+#[tokio::test]
+async fn a_browser_downloads_a_journal_by_a_link() {
+    let service = SimulatedService::start(&[]);
+    let run = service.run_to_the_end().await;
+    let browser = [
+        ("accept", "text/html,*/*"),
+        ("accept-language", "en"),
+        ("upgrade-insecure-requests", "1"),
+    ];
+    let response = service.ask(&format!("/runs/{run}/journal"), &browser).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_page_of_runs_can_be_of_one_state_and_runbook() {
     let service = SimulatedService::start(&[]);

@@ -77,7 +77,7 @@ pub(super) fn routes() -> Vec<Route> {
             .with(starting(Operation::post("Starts a run of a runbook").body::<StartBody>())),
         Route::new(
             "/plan",
-            Needs::Private(Right { verb: "create", subresource: None }),
+            Needs::Change(Right { verb: "create", subresource: None }),
             post(routes::plan),
         )
         .taking(RouteBody::Short)

@@ -213,10 +213,12 @@ impl Access {
             _ => route.route_layer(middleware::from_fn_with_state((self.clone(), needs), require)),
         };
         match needs {
-            Needs::Change(_) | Needs::Private(_) => route.route_layer(
-                middleware::from_fn_with_state(self.clone(), csrf::reject_browser_get),
-            ),
-            Needs::Nothing | Needs::Status | Needs::Read => route,
+            Needs::Change(_) => route.route_layer(middleware::from_fn_with_state(
+                self.clone(),
+                csrf::reject_browser_get,
+            )),
+            // What is only read may be asked for by any link: another site's page gets no answer.
+            Needs::Nothing | Needs::Status | Needs::Read | Needs::Private(_) => route,
         }
     }
 

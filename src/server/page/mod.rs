@@ -64,7 +64,7 @@ pub(super) fn router(service: &Service, access: &Access) -> Router<Service> {
         .route("/runs/{id}/stream", read(get(run_stream::stream)))
         .route("/runbooks/{name}", read(get(runbook_page::runbook)))
         .route("/assets/{hash}/{name}", get(assets::asset))
-        .route("/page/runbooks/{name}/plan", form(post(runbook_page::plan), Needs::Private(create)))
+        .route("/page/runbooks/{name}/plan", form(post(runbook_page::plan), Needs::Change(create)))
         .route(
             "/page/runbooks/{name}/start",
             form(post(runbook_page::start), Needs::Change(create)),
