@@ -24,6 +24,25 @@ pub struct AccessQuestion<'a> {
     pub name: Option<&'a str>,
 }
 
+impl AccessQuestion<'_> {
+    /// Returns the question as the API takes it.
+    pub(super) fn attributes(self) -> ResourceAttributes {
+        let (resource, subresource) = match self.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+            None => (self.resource, None),
+        };
+        ResourceAttributes {
+            group: Some(self.group.to_owned()),
+            namespace: self.namespace.map(str::to_owned),
+            resource: Some(resource.to_owned()),
+            subresource,
+            verb: Some(self.verb.to_owned()),
+            name: self.name.map(str::to_owned),
+            ..ResourceAttributes::default()
+        }
+    }
+}
+
 impl KubernetesReader {
     /// Whether the caller may do something.
     ///
@@ -36,21 +55,8 @@ impl KubernetesReader {
 
 impl Connection {
     pub(super) async fn is_allowed(&self, question: AccessQuestion<'_>) -> Result<bool, Error> {
-        let (resource, subresource) = match question.resource.split_once('/') {
-            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-            None => (question.resource, None),
-        };
-        let attributes = ResourceAttributes {
-            group: Some(question.group.to_owned()),
-            namespace: question.namespace.map(str::to_owned),
-            resource: Some(resource.to_owned()),
-            subresource,
-            verb: Some(question.verb.to_owned()),
-            name: question.name.map(str::to_owned),
-            ..ResourceAttributes::default()
-        };
         let spec = SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
+            resource_attributes: Some(question.attributes()),
             ..SelfSubjectAccessReviewSpec::default()
         };
         let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authorization::v1::{SubjectAccessReview, SubjectAccessReviewSpec},
 };
 use kube::api::{Api, PostParams};
 
@@ -72,21 +72,8 @@ impl KubernetesReader {
         user: &TokenUser,
         question: AccessQuestion<'_>,
     ) -> Result<AccessAnswer, Error> {
-        let (resource, subresource) = match question.resource.split_once('/') {
-            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-            None => (question.resource, None),
-        };
-        let attributes = ResourceAttributes {
-            group: Some(question.group.to_owned()),
-            namespace: question.namespace.map(str::to_owned),
-            resource: Some(resource.to_owned()),
-            subresource,
-            verb: Some(question.verb.to_owned()),
-            name: question.name.map(str::to_owned),
-            ..ResourceAttributes::default()
-        };
         let spec = SubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
+            resource_attributes: Some(question.attributes()),
             user: Some(user.name.clone()),
             uid: user.uid.clone(),
             groups: Some(user.groups.clone()),
