@@ -131,7 +131,7 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
         "next",
         "events of a run, and an interval at which its driver is asked for",
     ),
-    ("server/service.rs", "runs", "pages of runs, each older than the one before"),
+    ("server/runs_page.rs", "runs", "pages of runs, each older than the one before"),
 ];
 
 #[test]

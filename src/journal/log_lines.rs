@@ -1,7 +1,7 @@
 //! A run as lines of text, in the form that `/status`, `run` and `runs logs` share:
 //! `[2024-01-01 12:00:01] Starting step: NAME`.
 
-use std::{collections::HashMap, time::Duration};
+use std::{borrow::Borrow, collections::HashMap, time::Duration};
 
 use jiff::{Timestamp, tz::TimeZone};
 use text::printable;
@@ -30,9 +30,9 @@ impl LogLines {
     }
 
     /// Returns all lines of a run.
-    pub fn of(events: &[RecordedEvent]) -> Vec<String> {
+    pub fn of<E: Borrow<RecordedEvent>>(events: &[E]) -> Vec<String> {
         let mut lines = Self::default();
-        events.iter().flat_map(|event| lines.lines(event)).collect()
+        events.iter().flat_map(|event| lines.lines(event.borrow())).collect()
     }
 
     /// Returns the lines of the next event: most have one, some none.

@@ -1,6 +1,6 @@
 //! A run as a fold over its events: what resume, `/status` and `runs show` read.
 
-use std::{collections::HashMap, time::Duration};
+use std::{borrow::Borrow, collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -248,8 +248,9 @@ impl StepProgress {
 
 impl Run {
     /// Folds a run's events; `None` when the first of them does not start a run.
-    pub fn of(id: &RunId, events: &[RecordedEvent]) -> Option<Self> {
+    pub fn of<E: Borrow<RecordedEvent>>(id: &RunId, events: &[E]) -> Option<Self> {
         let (first, rest) = events.split_first()?;
+        let first = first.borrow();
         let Event::Run(RunEvent::RunStarted(spec)) = &first.event else { return None };
         let head = RunHead::start(id, first)?;
         let mut run = Self {
@@ -262,7 +263,7 @@ impl Run {
             amendments: Vec::new(),
             skipped: HashMap::new(),
         };
-        rest.iter().for_each(|event| run.apply(event));
+        rest.iter().for_each(|event| run.apply(event.borrow()));
         Some(run)
     }
 

@@ -1,5 +1,7 @@
 //! The table of the routes of the API.
 
+use std::sync::LazyLock;
+
 use axum::{
     Router,
     http::StatusCode,
@@ -28,6 +30,10 @@ pub(super) const JSON_LINES: &str = "application/jsonl";
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// The media type of server-sent events.
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
+/// The paths of the API, which never change while the process runs.
+pub(super) static PATHS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| routes().iter().map(|route| route.path).collect());
 
 /// Returns all routes of the API.
 pub(super) fn routes() -> Vec<Route> {

@@ -77,8 +77,7 @@ impl ApiError {
     }
 
     /// Returns a response for a path that is not one of the API's, with those that are.
-    pub(super) fn unknown_route(path: &str, routes: impl Iterator<Item = &'static str>) -> Self {
-        let routes: Vec<&str> = routes.collect();
+    pub(super) fn unknown_route(path: &str, routes: &[&str]) -> Self {
         let failure = Failure::new(FailureKind::Usage, format!("no such route: {path}"));
         let hint = format!("the routes are {}; /openapi.json describes them", routes.join(", "));
         let mut error = Self::from(failure.with_hint(Some(hint)));

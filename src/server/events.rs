@@ -1,15 +1,12 @@
 //! The events of a run over HTTP: as server-sent events, as lines of JSON, and as the journal's own file.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, HeaderValue, header},
-    response::{
-        IntoResponse, Response,
-        sse::{Event as ServerSentEvent, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response, sse::Event as ServerSentEvent},
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -22,20 +19,11 @@ use super::{
     error::ApiError,
     routes::{EventsQuery, parse_run_id},
     run_feed::RunFollower,
-    streams::StreamPermit,
+    streams::{self, RETRY, StreamPermit},
 };
 use crate::journal::{
-    Checksum, Event, Failure, FailureKind, RecordedEvent, RunEvent, RunId, RunState, StepEvent,
-    to_lines,
+    Checksum, Failure, FailureKind, RecordedEvent, RunEvent, RunId, RunState, StepEvent, to_lines,
 };
-
-/// How often a stream says that it is alive.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
-/// After how long a client opens a stream again that was cut.
-pub(super) const RETRY: Duration = Duration::from_secs(2);
-/// Tells nginx, and what is built on it, not to hold back a stream.
-pub(super) const NOT_BUFFERED: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
 /// The schema of an event in a journal: an event of a run, or of a step with the step's path.
 pub(super) struct EventSchema;
@@ -78,16 +66,13 @@ pub(super) async fn events(
     let follower = service.feeds().follow(&service, &id).await?;
     let events = EventStream { follower, next: from, follow, is_over: false, _permit: permit };
     let events = events.into_stream();
-    let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if prefers_event_stream(&headers) {
-        let events = events.map(|sent| Ok::<_, std::convert::Infallible>(sent.into_event()));
-        let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT));
-        return Ok(([no_store, NOT_BUFFERED], sse).into_response());
+        return Ok(streams::server_sent(events.map(|sent| Ok(sent.into_event()))));
     }
     let lines =
         events.filter_map(|sent| std::future::ready(sent.into_line().map(Ok::<_, std::io::Error>)));
-    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
-    Ok(([no_store, NOT_BUFFERED, content_type], Body::from_stream(lines)).into_response())
+    let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))];
+    Ok((streams::HEADERS, content_type, Body::from_stream(lines)).into_response())
 }
 
 /// Returns the last event that a client has seen, where it says so.
@@ -170,9 +155,10 @@ impl Sent {
                     0 => event.retry(RETRY),
                     _ => event,
                 };
-                let named = event.id(recorded.seq.to_string()).event(name(&recorded.event));
                 // An event that was read from a journal can be written again.
-                named.json_data(&*recorded).unwrap_or_default()
+                let value = serde_json::to_value(&*recorded).unwrap_or_default();
+                let name = value["event"].as_str().unwrap_or("message");
+                event.id(recorded.seq.to_string()).event(name).data(value.to_string())
             }
             Self::End(state) => event.event("end").data(json!({"state": state}).to_string()),
             Self::Failed(failure) => {
@@ -191,16 +177,6 @@ impl Sent {
         line.push(b'\n');
         Some(line.into())
     }
-}
-
-/// Returns the name of an event, as in the journal.
-fn name(event: &Event) -> String {
-    let value = match event {
-        Event::Run(event) => serde_json::to_value(event),
-        Event::Step { event, .. } => serde_json::to_value(event),
-    };
-    let value = value.unwrap_or_default();
-    value["event"].as_str().unwrap_or("message").to_owned()
 }
 
 /// `GET /runs/{id}/journal`.

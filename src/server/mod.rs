@@ -27,6 +27,7 @@ mod retention;
 mod route;
 mod routes;
 mod run_feed;
+mod runs_page;
 mod service;
 mod session;
 mod status_cache;

@@ -18,7 +18,8 @@ use super::{
     body::RequestBody,
     error::ApiError,
     responses::{AnswerTaken, Done, Health, Ready, Runbooks, RunsPage, Started, Valid},
-    service::{RestartGuard, RunsFilter, RunsRequest, StartRequest},
+    runs_page::{RunsFilter, RunsRequest},
+    service::{RestartGuard, StartRequest},
     views,
 };
 use crate::{
@@ -387,7 +388,7 @@ pub(super) async fn abandon(
 }
 
 pub(super) async fn route_not_found(uri: Uri) -> ApiError {
-    ApiError::unknown_route(uri.path(), api::routes().iter().map(|route| route.path))
+    ApiError::unknown_route(uri.path(), &api::PATHS)
 }
 
 pub(super) async fn method_not_allowed(uri: Uri) -> ApiError {

@@ -1,6 +1,6 @@
 //! The runs of a service, and everything that can be asked of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Borrow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use super::{
     error::ApiError,
     limits::{Limits, ValidateQueue},
     monitoring::Monitoring,
-    responses::{ChangeWindow, ListedRun, RunsPage, Started, Status, Valid},
+    responses::{ChangeWindow, Started, Status, Valid},
     run_feed::RunFeeds,
     status_cache::{StatusCache, StatusKey, to_json},
     streams::{StreamPermit, Streams},
@@ -30,9 +30,8 @@ use crate::{
         Engine, Preflight, ResumePreflight, ResumeRequest, StartError, answer_approval,
     },
     journal::{
-        Failure, FailureKind, HeadQuery, HeadSummary, RecordedEvent, ResumeMode, Run, RunHead,
-        RunId, RunState, RunStore, RunSummary, RunTarget, StoreError, UnreadableSummary,
-        with_liveness,
+        Failure, FailureKind, HeadQuery, RecordedEvent, ResumeMode, Run, RunHead, RunId, RunState,
+        RunStore, RunSummary, RunTarget, StoreError, with_liveness,
     },
     metrics::Metrics,
     plan::{self, Finding, Plan, PlanOptions},
@@ -100,41 +99,6 @@ pub(super) enum RestartGuard {
     On,
     /// A POST, or a GET that says that it means another run.
     Off,
-}
-
-/// How many heads are read at a time to find those that a filter takes.
-const FILTERED_PAGE: usize = 500;
-
-/// A request for a page of runs.
-pub(super) struct RunsRequest {
-    /// How many runs the page has at most.
-    pub(super) limit: usize,
-    /// The last run of the page before.
-    pub(super) before: Option<RunId>,
-    /// The runs that are wanted.
-    pub(super) filter: RunsFilter,
-}
-
-/// The runs that a list has.
-#[derive(Default)]
-pub(super) struct RunsFilter {
-    /// Of this runbook.
-    pub(super) runbook: Option<String>,
-    /// In one of these states; any, if there is none.
-    pub(super) states: Vec<RunState>,
-}
-
-impl RunsFilter {
-    fn is_empty(&self) -> bool {
-        self.runbook.is_none() && self.states.is_empty()
-    }
-
-    /// Whether a list has this run. What cannot be read is of no known runbook, and in no known state.
-    fn takes(&self, head: &Result<(RunHead, bool), StoreError>) -> bool {
-        let Ok((head, is_live)) = head else { return self.is_empty() };
-        self.runbook.as_ref().is_none_or(|runbook| *runbook == head.runbook)
-            && (self.states.is_empty() || self.states.contains(&head.state(*is_live)))
-    }
 }
 
 /// A request for a run.
@@ -633,14 +597,13 @@ impl Service {
         }
         let _reading = self.shared.reading.acquire().await;
         let (events, is_live) = self.read(&id).await?;
-        let events = events.into_iter().map(Arc::new).collect();
         self.render_status(&id, events, is_live).await
     }
 
-    async fn render_status(
+    async fn render_status<E: Borrow<RecordedEvent> + Send + 'static>(
         &self,
         id: &RunId,
-        events: Vec<Arc<RecordedEvent>>,
+        events: Vec<E>,
         is_live: bool,
     ) -> Result<Bytes, ApiError> {
         let phase = self.shared.active.phase(id);
@@ -656,7 +619,6 @@ impl Service {
         }
         let (id, change_window) = (id.clone(), key.change_window.clone());
         let json = render(move || {
-            let events: Vec<RecordedEvent> = events.iter().map(|event| (**event).clone()).collect();
             let run = Run::of(&id, &events).ok_or_else(|| no_start(&id))?;
             let status = views::status(&run, &events, phase.as_ref(), is_live);
             Ok(to_json(&Status { change_window, ..status }))
@@ -740,50 +702,6 @@ impl Service {
     pub(super) async fn runbooks(&self) -> Result<Vec<String>, ApiError> {
         let runbook_dir = self.shared.runbook_dir.clone();
         self.shared.checks.run(move |_| runbook_dir.names()).await
-    }
-
-    /// Returns a page of runs, the newest first, and where the next page begins.
-    pub(super) async fn runs(&self, query: RunsRequest) -> Result<RunsPage, ApiError> {
-        let _reading = self.shared.reading.acquire().await;
-        let RunsRequest { limit, mut before, filter } = query;
-        if let Some(run) = &before
-            // Any id is before or after others, but a page after a run that never was is not the next page.
-            && let Err(StoreError::NotFound { .. }) = self.store().head(run).await
-        {
-            return Err(unknown_page(run));
-        }
-        let mut found = Vec::new();
-        // One more than the page has, to know whether there is a next one.
-        while found.len() <= limit {
-            let size = if filter.is_empty() { limit + 1 } else { FILTERED_PAGE };
-            let query = match before.take() {
-                Some(run) => HeadQuery::Before(run, size),
-                None => HeadQuery::Newest(size),
-            };
-            let entries = self.store().heads(query).await?;
-            let is_last = entries.len() < size;
-            before = entries.first().map(|entry| entry.run.clone());
-            for entry in entries.into_iter().rev() {
-                let head = match entry.head {
-                    Ok(head) => self.with_liveness(head).await,
-                    Err(error) => Err(error),
-                };
-                if found.len() <= limit && filter.takes(&head) {
-                    found.push((entry.run, head));
-                }
-            }
-            if is_last {
-                break;
-            }
-        }
-        let has_more = found.len() > limit;
-        found.truncate(limit);
-        let r#continue = found.last().filter(|_| has_more).map(|(run, _)| run.clone());
-        let runs = found.into_iter().map(|(run, head)| match head {
-            Ok((head, is_live)) => ListedRun::Readable(HeadSummary::of(&head, is_live)),
-            Err(error) => ListedRun::Unreadable(UnreadableSummary::of(&run, &error)),
-        });
-        Ok(RunsPage { runs: runs.collect(), r#continue })
     }
 
     /// Returns a head that was read, with whether the service writes to its run.
@@ -947,12 +865,6 @@ async fn render<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::unfinished())?
-}
-
-/// Returns the response to a request for the runs before one that is not there.
-fn unknown_page(run: &RunId) -> ApiError {
-    let failure = Failure::new(FailureKind::Usage, format!("`continue`: run {run} not found"));
-    failure.with_hint(Some("pass the `continue` of the page before, or none for the first")).into()
 }
 
 /// Returns the response to a key that has started a run before: that run, if the request is the same.

@@ -1,5 +1,7 @@
 //! The JSON of successful responses. Pure functions of a run.
 
+use std::borrow::Borrow;
+
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::{
@@ -79,9 +81,9 @@ pub(super) fn idle() -> Status {
 }
 
 /// `/status` of a run.
-pub(super) fn status(
+pub(super) fn status<E: Borrow<RecordedEvent>>(
     run: &Run,
-    events: &[RecordedEvent],
+    events: &[E],
     phase: Option<&Phase>,
     is_live: bool,
 ) -> Status {

@@ -73,9 +73,8 @@ impl Caches {
             drop(run);
             return Some(known);
         }
-        let mut run = Run::of(id, std::slice::from_ref(events.first()?.as_ref()))?;
         // Which text is the run's depends on what persons changed.
-        events.iter().skip(1).for_each(|event| run.apply(event));
+        let run = Run::of(id, events)?;
         let watched = WatchedRun::of(id, events, self.outline(&run))?;
         let shared = Arc::new(WatchedMutex(Mutex::new(watched)));
         let mut runs = lock(&self.0.runs);

@@ -17,14 +17,18 @@ use super::{
     caches::{Caches, Overview},
     overview_view::{ListedRun, ServiceView},
     render::{LatestRuns, OpenRuns, ServiceState, html},
-    run_stream::{elements, fingerprint, hello, response},
+    run_stream::{elements, fingerprint, hello},
     run_view::Liveness,
     watched_run::WatchedRun,
     words::Present,
 };
 use crate::{
     journal::{HeadQuery, RunHead, StoreError},
-    server::{Service, error::ApiError, streams::StreamPermit},
+    server::{
+        Service,
+        error::ApiError,
+        streams::{self, StreamPermit},
+    },
 };
 
 /// How many runs a list has.
@@ -196,7 +200,7 @@ pub(super) async fn stream(
         messages: VecDeque::from([hello()]),
         _permit: permit,
     };
-    Ok(response(stream.into_events()))
+    Ok(streams::server_sent(stream.into_events()))
 }
 
 impl OverviewStream {

@@ -12,11 +12,8 @@ use std::{
 use axum::{
     Extension,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, header},
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
+    http::HeaderMap,
+    response::{Response, sse::Event},
 };
 use futures::Stream;
 use serde::Deserialize;
@@ -36,20 +33,15 @@ use crate::{
     server::{
         Service,
         error::ApiError,
+        events::last_event_id,
         routes,
         run_feed::{Followed, RunFollower},
-        streams::StreamPermit,
+        streams::{RETRY, StreamPermit, server_sent},
     },
 };
 
 /// The pause between two messages: what happens meanwhile is in one.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
-
-/// How long a browser waits before it connects again.
-const RETRY: Duration = Duration::from_secs(2);
-
-/// How often a stream without messages says that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How often the axis of time is looked at while nothing happens.
 const AXIS_INTERVAL: Duration = Duration::from_secs(5);
@@ -86,7 +78,9 @@ pub(super) async fn stream(
 ) -> Result<Response, ApiError> {
     let id = routes::parse_run_id(&id)?;
     let permit = service.open_stream()?;
-    let seq = last_event_id(&headers).or(query.after).unwrap_or_default();
+    // What is not a number is no place in the run: the page begins anew.
+    let last = last_event_id(&headers).ok().flatten();
+    let seq = last.or(query.after).unwrap_or_default();
     let mut follower = service.feeds().follow(&service, &id).await?;
     let begun = follower.next(0).await?;
     let run = caches.watched(&id, &begun.events).ok_or_else(ApiError::unfinished)?;
@@ -108,25 +102,7 @@ pub(super) async fn stream(
         // The page is of another journal.
         None => stream.reload(),
     }
-    Ok(response(stream.into_events()))
-}
-
-/// Returns the number of the last message that a browser has, if it connects again.
-fn last_event_id(headers: &HeaderMap) -> Option<u64> {
-    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
-}
-
-/// Returns the response with these messages.
-pub(super) fn response(
-    events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static,
-) -> Response {
-    let keep_alive = KeepAlive::new().interval(HEARTBEAT);
-    let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would otherwise keep messages back until it has many.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    Ok(server_sent(stream.into_events()))
 }
 
 /// Returns the message with which a stream begins: the browser knows that it is connected.

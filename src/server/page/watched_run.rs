@@ -99,7 +99,7 @@ impl WatchedRun {
         outline: Arc<Outline>,
     ) -> Option<Self> {
         let (first, rest) = events.split_first()?;
-        let run = Run::of(id, std::slice::from_ref(first.as_ref()))?;
+        let run = Run::of(id, std::slice::from_ref(first))?;
         let mut watched = Self {
             run,
             outline,
