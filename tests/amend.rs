@@ -390,23 +390,18 @@ fn yes_does_not_confirm_that_a_step_is_skipped() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_prompt_shows_the_difference_and_lets_the_ids_be_typed() {
-    use std::{
-        io::Write as _,
-        process::{Command, Stdio},
-    };
+    use std::{io::Write as _, process::Stdio};
     let stopped = StoppedProgram::start();
     std::fs::write(&stopped.runbook, stopping().replace("duration: 1s", "duration: 2s")).unwrap();
     let call = format!(
-        "{} --state-dir {} runs resume --last --speed 600 --skip sure --runbook {}",
-        test_support::program_path().display(),
+        "--state-dir {} runs resume --last --speed 600 --skip sure --runbook {}",
         stopped.dir.path().display(),
         stopped.runbook
     );
     let resume = |answers: &[u8], code| {
-        let mut command = Command::new("script");
-        command.args(["-qec", &call, "/dev/null"]).env("TERM", "dumb").env("NO_COLOR", "1");
-        command.envs(stopped.simulate.environment.iter().cloned());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut command = test_support::on_terminal(200, &call);
+        command.env("TERM", "dumb").envs(stopped.simulate.environment.iter().cloned());
+        command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.as_mut().unwrap().write_all(answers).unwrap();
         ProgramOutput::from(child.wait_with_output().unwrap()).expect_exit_code(code).stdout

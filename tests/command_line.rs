@@ -7,7 +7,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use test_support::{ProgramOutput, SCALE_UP, SPEED, SimulateProcess, program, program_path};
+use test_support::{
+    ProgramOutput, SCALE_UP, SPEED, SimulateProcess, on_terminal, program, program_path,
+};
 
 /// A runbook that contacts no cluster, and whose runs fail.
 const FAILING: &str = "name: fails
@@ -510,12 +512,9 @@ fn the_prompt_names_the_file_the_cluster_and_the_account() {
     let simulate = SimulateProcess::start(SPEED);
     let dir = tempfile::tempdir().unwrap();
     let runbook = write(dir.path(), "scale-up.yaml", SCALE_UP);
-    let program = program_path();
-    let call = format!("{} --state-dir {} run {runbook}", program.display(), dir.path().display());
-    let mut command = Command::new("script");
-    command.args(["-qec", &call, "/dev/null"]).env("TERM", "dumb").env("NO_COLOR", "1");
-    command.envs(simulate.environment.iter().cloned());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let call = format!("--state-dir {} run {runbook}", dir.path().display());
+    let mut command = on_terminal(200, &call);
+    command.env("TERM", "dumb").envs(simulate.environment.iter().cloned()).stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"n\n").unwrap();
     let ended = ProgramOutput::from(child.wait_with_output().unwrap()).expect_exit_code(3);
@@ -645,27 +644,6 @@ fn an_invalid_endpoint_is_reported() {
             "error: AWS_ENDPOINT_URL is not a valid URL: {wrong}\nhint: it must start with http:// or https://\n"
         );
         assert_eq!(ended.stderr, expected);
-    }
-}
-
-/// A live line needs a terminal that can move its cursor; one that cannot gets what a pipe would get. Elsewhere `script`
-/// is called otherwise.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_dumb_terminal_gets_plain_lines() {
-    let state = tempfile::tempdir().unwrap();
-    let call = format!(
-        "{} --state-dir {} run relay-scale --simulate --speed 600",
-        env!("CARGO_BIN_EXE_rafay-relay-sop"),
-        state.path().display()
-    );
-    // Makes a terminal of its own for what it runs.
-    let mut command = std::process::Command::new("script");
-    command.args(["-qec", &call, "/dev/null"]).env("TERM", "dumb").env("NO_COLOR", "1");
-    command.stdin(std::process::Stdio::null());
-    let ended = ProgramOutput::run(&mut command).expect_exit_code(0);
-    for part in ["Completed step: Scale back deployment", "Succeeded"] {
-        assert!(ended.stdout.contains(part), "{part:?} is not in {:?}", ended.stdout);
     }
 }
 

@@ -56,32 +56,26 @@ async fn ctrl_c_at_a_terminal_says_that_the_run_stops() {
     let dir = tempfile::tempdir().unwrap();
     let runbook = dir.path().join("scale-up.yaml");
     std::fs::write(&runbook, SCALE_UP).unwrap();
-    let call = format!(
-        "{} --state-dir {} run --yes {}",
-        test_support::program_path().display(),
-        dir.path().display(),
-        runbook.display()
+    let state_dir = dir.path().display();
+    let mut command = test_support::on_terminal(
+        80,
+        &format!("--state-dir {state_dir} run --yes {}", runbook.display()),
     );
-    let mut command = std::process::Command::new("script");
-    command.args(["-qec", &call, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
-    command.envs(simulate.environment.iter().cloned());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.envs(simulate.environment.iter().cloned()).stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let is_waiting = || {
-        let text = journal(dir.path())?;
-        text.contains(r#""step":"new_nodes","event":"step_waiting""#).then_some(())
-    };
-    wait_until("the wait for nodes", is_waiting).await;
+    // The wait for nodes.
+    let waiting = test_support::read_until(child.stdout.as_mut().unwrap(), "step 4 of 4: ");
     // Ctrl-C, as the terminal gets it.
     child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
     let ended = ProgramOutput::from(child.wait_with_output().unwrap()).expect_exit_code(130);
+    let shown = waiting + &ended.stdout;
     for part in [
         "step 4 of 4: ",
         "\x1b[32m✔\x1b[0m ",
         "cancelling after the call in flight",
         "Summary: \x1b[33mcancelled\x1b[0m on cluster ",
     ] {
-        assert!(ended.stdout.contains(part), "{part:?} is not in {:?}", ended.stdout);
+        assert!(shown.contains(part), "{part:?} is not in {shown:?}");
     }
 }
 

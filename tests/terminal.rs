@@ -11,7 +11,8 @@ use std::{
 
 use serde_json::Value;
 use test_support::{
-    ProgramOutput, SCALE_UP, SimulateProcess, journal, program, program_path, signal, wait_until,
+    ProgramOutput, SCALE_UP, SimulateProcess, journal, on_terminal, program, read_until, signal,
+    wait_until,
 };
 
 /// A terminal that keeps everything that was ever written to it.
@@ -93,22 +94,6 @@ impl Emulator {
     }
 }
 
-/// The program on a terminal of this width.
-fn on_terminal(columns: usize, arguments: &str, environment: &[(&str, &str)]) -> Command {
-    let call =
-        format!("stty cols {columns} rows 40 && exec {} {arguments}", program_path().display());
-    let mut command = Command::new("script");
-    command.args(["-qec", &call, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
-    for (name, _) in std::env::vars() {
-        if name.starts_with("AWS_") || name.starts_with("SOP_") || name == "KUBECONFIG" {
-            command.env_remove(name);
-        }
-    }
-    command.envs(environment.iter().copied()).env("USER", "sre");
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
-    command
-}
-
 /// The steps of a run and its summary, without what differs from run to run.
 fn stable(screen: &str) -> String {
     let mut stable = String::new();
@@ -139,7 +124,7 @@ fn a_run_fits_terminals_of_every_width() {
     std::fs::write(&runbook, SCALE_UP).unwrap();
     for columns in [60, 80, 120, 200] {
         let arguments = format!("run --simulate --speed 120 {}", runbook.display());
-        let mut command = on_terminal(columns, &arguments, &[]);
+        let mut command = on_terminal(columns, &arguments);
         let shown = ProgramOutput::run(&mut command).expect_exit_code(0).stdout;
         assert!(shown.contains("\x1b[32m✔\x1b[0m "), "colors: {shown:?}");
         let emulator = Emulator::show(columns, &shown);
@@ -165,11 +150,11 @@ fn a_terminal_that_cannot_move_its_cursor_gets_plain_lines() {
     let runbook = dir.path().join("scale-up.yaml");
     std::fs::write(&runbook, SCALE_UP).unwrap();
     let arguments = format!("run --simulate --speed 600 {}", runbook.display());
-    let mut dumb = on_terminal(80, &arguments, &[("TERM", "dumb")]);
-    let shown = ProgramOutput::run(&mut dumb).expect_exit_code(0).stdout;
+    let mut dumb = on_terminal(80, &arguments);
+    let shown = ProgramOutput::run(dumb.env("TERM", "dumb")).expect_exit_code(0).stdout;
     assert!(!shown.contains('\x1b') && shown.contains("] Starting step: "), "{shown:?}");
-    let mut plain = on_terminal(80, &arguments, &[("NO_COLOR", "1")]);
-    let shown = ProgramOutput::run(&mut plain).expect_exit_code(0).stdout;
+    let mut plain = on_terminal(80, &arguments);
+    let shown = ProgramOutput::run(plain.env("NO_COLOR", "1")).expect_exit_code(0).stdout;
     assert!(shown.contains("\n✔ ") && !shown.contains("\x1b[32m"), "{shown:?}");
 }
 
@@ -215,25 +200,22 @@ impl WaitingRun {
 async fn watching_shows_what_has_happened_and_what_goes_on() {
     let mut run = WaitingRun::start().await;
     let arguments = format!("--state-dir {} runs watch", run.dir.path().display());
-    let mut watch = on_terminal(100, &arguments, &[]);
-    let watch = watch.stdin(Stdio::piped()).spawn().unwrap();
+    let mut watch = on_terminal(100, &arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let watched = read_until(watch.stdout.as_mut().unwrap(), "step 4 of 4: ");
     // Another one ends by Ctrl-C, as soon as its first line is there.
-    let mut ended = on_terminal(100, &arguments, &[]).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdout = std::io::BufReader::new(ended.stdout.take().unwrap());
-    let mut first = String::new();
-    std::io::BufRead::read_line(&mut stdout, &mut first).unwrap();
+    let mut ended = on_terminal(100, &arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let first = read_until(ended.stdout.as_mut().unwrap(), "\n");
     ended.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
-    let mut rest = String::new();
-    std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
-    assert_eq!(ended.wait().unwrap().code(), Some(130), "{rest}");
-    let screen = Emulator::show(100, &format!("{first}{rest}")).text();
+    let rest = ProgramOutput::from(ended.wait_with_output().unwrap()).expect_exit_code(130);
+    let screen = Emulator::show(100, &(first + &rest.stdout)).text();
     assert!(screen.contains("the watching has ended, and run "), "{screen}");
     assert!(screen.contains(" goes on\nhint: `rafay-relay-sop --state-dir "), "{screen}");
     assert!(run.driver.try_wait().unwrap().is_none(), "the run goes on");
 
     run.cancel();
-    let watched = ProgramOutput::from(watch.wait_with_output().unwrap()).expect_exit_code(130);
-    let screen = Emulator::show(100, &watched.stdout).text();
+    let rest = ProgramOutput::from(watch.wait_with_output().unwrap()).expect_exit_code(130);
+    let watched = watched + &rest.stdout;
+    let screen = Emulator::show(100, &watched).text();
     for part in [
         "✔ Scale nodegroup to 2X its current count (",
         " desired: 3 -> 6\n",
@@ -243,8 +225,8 @@ async fn watching_shows_what_has_happened_and_what_goes_on() {
     ] {
         assert!(screen.contains(part), "{part:?} is not in\n{screen}");
     }
-    assert!(watched.stdout.contains("step 4 of 4: "), "{:?}", watched.stdout);
-    assert!(watched.stdout.contains("Ctrl-C ends the watching"), "{:?}", watched.stdout);
+    assert!(watched.contains("step 4 of 4: "), "{watched:?}");
+    assert!(watched.contains("Ctrl-C ends the watching"), "{watched:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,7 +341,7 @@ fn a_run_is_shown_as_a_time_line() {
     // On a narrow terminal no line is wider than that.
     let arguments =
         format!("--state-dir {} runs show 20261125t090002z-rolled-back-0003", dir.path().display());
-    let shown = ProgramOutput::run(&mut on_terminal(60, &arguments, &[])).expect_exit_code(0);
+    let shown = ProgramOutput::run(&mut on_terminal(60, &arguments)).expect_exit_code(0);
     let screen = Emulator::show(1000, &shown.stdout).text();
     assert!(screen.lines().all(|line| line.chars().count() <= 60), "{screen}");
 }

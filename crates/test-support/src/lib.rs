@@ -36,7 +36,9 @@ use tempfile::TempDir;
 pub use child_guard::ChildGuard;
 pub use crash::{CrashPlan, CrashStore, has_crashed, run_as_crash_child};
 pub use interrupting_store::{InterruptingStore, Moment, Point};
-pub use process::{ProgramOutput, SimulateProcess, journal, program, program_path, signal};
+pub use process::{
+    ProgramOutput, SimulateProcess, journal, on_terminal, program, program_path, read_until, signal,
+};
 pub use serve::Serve;
 #[cfg(target_os = "linux")]
 pub use soak::{Usage, soak, with_descriptors};

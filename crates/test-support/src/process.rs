@@ -1,6 +1,7 @@
 //! The program, and `simulate`, as processes of their own.
 
 use std::{
+    io::Read,
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -23,17 +24,44 @@ pub fn program_path() -> std::path::PathBuf {
 /// The program with none of the environment that could mislead it.
 pub fn program() -> Command {
     let mut command = Command::new(program_path());
+    clean_environment(&mut command);
+    command.env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// The program on a terminal of this width, which `script` makes. What it reads is what a person types.
+pub fn on_terminal(columns: usize, arguments: &str) -> Command {
+    let program = program_path();
+    let call = format!("stty cols {columns} rows 40 && exec {} {arguments}", program.display());
+    let mut command = Command::new("script");
+    command.args(["-qec", &call, "/dev/null"]);
+    clean_environment(&mut command);
+    command.env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+/// Removes what could lead the program elsewhere, or change how it writes: `CI`, for one, gives colors to a terminal
+/// that says it has none.
+fn clean_environment(command: &mut Command) {
+    let names = ["KUBECONFIG", "RUST_LOG", "NO_COLOR", "CI", "COLORTERM"];
+    let prefixes = ["AWS_", "OTEL_", "SOP_", "CLICOLOR"];
     for (name, _) in std::env::vars() {
-        if name.starts_with("AWS_")
-            || name.starts_with("OTEL_")
-            || name.starts_with("SOP_")
-            || name == "KUBECONFIG"
+        if names.contains(&name.as_str()) || prefixes.iter().any(|prefix| name.starts_with(prefix))
         {
             command.env_remove(name);
         }
     }
-    command.env_remove("RUST_LOG").env("NO_COLOR", "1").env("USER", "sre").stdin(Stdio::null());
-    command
+    command.env("USER", "sre");
+}
+
+/// Reads an output until it has shown a text, or has ended. Returns what was read.
+pub fn read_until(output: &mut impl Read, text: &str) -> String {
+    let mut shown = Vec::new();
+    let mut byte = [0];
+    while !shown.ends_with(text.as_bytes()) && output.read(&mut byte).unwrap() == 1 {
+        shown.push(byte[0]);
+    }
+    String::from_utf8(shown).unwrap()
 }
 
 /// The output and the exit code of a finished program.
