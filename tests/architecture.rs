@@ -108,6 +108,7 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
         "a backoff after each request that failed or was short",
     ),
     ("platform/poll.rs", "next", "its interval, a backoff, and a least time between triggers"),
+    ("platform/wait.rs", "collect_changes", "sources, which have pauses, for one pause"),
     ("platform/wait.rs", "poll", "a pace"),
     ("platform/wait.rs", "read_all", "a source, which has pauses"),
     (

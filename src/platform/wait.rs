@@ -184,16 +184,45 @@ pub async fn until_with_read_sources<T>(
         }
         let pause = (start.elapsed() * PAUSE_PER_EVALUATION).min(MAX_PAUSE);
         // A shorter sleep than a millisecond takes a millisecond.
-        if pause >= Duration::from_millis(1) {
-            tokio::time::sleep(pause).await;
+        if pause >= Duration::from_millis(1)
+            && collect_changes(progress, sources, &mut reported, pause).await?
+        {
+            continue;
         }
         tokio::select! {
-            event = any_changed(sources) => match event? {
-                SourceEvent::Changed => reported.clear(),
-                SourceEvent::Interrupted(what) => report_once(progress, &mut reported, what),
-            },
+            event = any_changed(sources) => note(event?, progress, &mut reported),
             () = tokio::time::sleep(REEVALUATION_INTERVAL) => {}
         }
+    }
+}
+
+/// Takes every change that comes within a time, and returns whether there was one. A connection hands over one event of
+/// a watch at a time: who does not ask for the next one gets no burst, but an event after each pause.
+async fn collect_changes(
+    progress: &Progress,
+    sources: &mut [&mut dyn WaitSource],
+    reported: &mut BTreeSet<String>,
+    time: Duration,
+) -> Result<bool, Error> {
+    let mut end = std::pin::pin!(tokio::time::sleep(time));
+    let mut has_changed = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut end => return Ok(has_changed),
+            event = any_changed(sources) => {
+                note(event?, progress, reported);
+                has_changed = true;
+            }
+        }
+    }
+}
+
+/// Reports an interruption once between two changes.
+fn note(event: SourceEvent, progress: &Progress, reported: &mut BTreeSet<String>) {
+    match event {
+        SourceEvent::Changed => reported.clear(),
+        SourceEvent::Interrupted(what) => report_once(progress, reported, what),
     }
 }
 
@@ -315,6 +344,7 @@ impl GraceTimer {
 mod tests {
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
+    use std::task::Poll;
 
     use super::*;
     use crate::platform::ProgressEvent;
@@ -347,6 +377,44 @@ mod tests {
             }
             .boxed()
         }
+    }
+
+    /// A source that has its next change only when it was asked twice, as a connection that reads it meanwhile.
+    struct Connection {
+        left: usize,
+        is_read: bool,
+    }
+
+    impl WaitSource for Connection {
+        fn changed(&mut self) -> BoxFuture<'_, Result<SourceEvent, crate::platform::Error>> {
+            std::future::poll_fn(|context| {
+                self.is_read = !self.is_read;
+                match self.left {
+                    0 => Poll::Pending,
+                    _ if self.is_read => {
+                        context.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    _ => {
+                        self.left -= 1;
+                        Poll::Ready(Ok(SourceEvent::Changed))
+                    }
+                }
+            })
+            .boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_changes_is_taken_in_one_pause() {
+        let mut source = Connection { left: 1_000, is_read: false };
+        let mut reported = BTreeSet::new();
+        let mut collect = async |source: &mut Connection| {
+            collect_changes(&Progress::silent(), &mut [source], &mut reported, MAX_PAUSE).await
+        };
+        assert!(collect(&mut source).await.unwrap());
+        assert_eq!(source.left, 0);
+        assert!(!collect(&mut source).await.unwrap(), "nothing has changed since");
     }
 
     fn interrupted(what: &str) -> SourceEvent {
