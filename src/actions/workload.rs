@@ -96,7 +96,8 @@ pub(super) fn watch(
     }
 }
 
-fn selection_of(deployment: &Deployment) -> Selection {
+/// Returns the selection of the pods and the replica sets of a deployment.
+pub(super) fn selection_of(deployment: &Deployment) -> Selection {
     let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
     Selection::in_namespace(namespace).matching(&deployment.spec.selector)
 }

@@ -466,7 +466,7 @@ async fn rescale(
     // After an earlier attempt it is not known which of the missing pods were gone before and which were displaced.
     let mut gone = Vec::new();
     if let Ok(WriteDecision::Needed) = decision {
-        gone = pod_selection::raise_deletion_costs(resize.keep, clock, &kubernetes).await?;
+        gone = pod_selection::raise_deletion_costs(resize.keep, &found, clock, &kubernetes).await?;
         write_replicas(intent, resize, &kubernetes).await?;
     }
     if resize.keep.is_empty() && intent.keep.is_empty() {

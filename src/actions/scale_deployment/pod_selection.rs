@@ -22,10 +22,11 @@ use crate::{
     platform::{
         ErrorKind,
         kubernetes::{self, pod},
-        wait::{self, GraceTimer, WaitState},
+        wait::{self, GraceTimer, WaitSource, WaitState},
     },
 };
 use clock::Clock;
+use tokio::time::Instant;
 
 /// The highest cost that Kubernetes takes.
 const MAX_DELETION_COST: &str = "2147483647";
@@ -35,8 +36,13 @@ const COST_BEFORE: &str = "rafay-relay-sop/deletion-cost-before";
 /// this is waited for in one piece.
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The controllers read pods from a cache that follows what is written; a healthy one is some milliseconds behind.
-const CACHE_LAG: Duration = Duration::from_millis(500);
+/// The controllers read pods from a cache that follows what is written, as a watch does: a healthy one is some
+/// milliseconds behind. No client can ask how far it has come, so it gets several times as long as a watch of this
+/// program took, within these limits.
+const MIN_CACHE_LAG: Duration = Duration::from_millis(100);
+const MAX_CACHE_LAG: Duration = Duration::from_millis(500);
+/// How many times as long as this program a controller may take to read the same events.
+const CACHE_LAG_FACTOR: u32 = 5;
 
 /// A pod to keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -174,15 +180,22 @@ pub(super) async fn choose_for_undo(
     Ok(intent.before.pods.iter().filter_map(kept).collect())
 }
 
-/// Gives the pods to keep the highest cost, and returns the names of those that are gone.
+/// Gives the pods to keep the highest cost, waits until the controllers know, and returns the names of those that are
+/// gone.
 pub(super) async fn raise_deletion_costs(
     keep: &[PodToKeep],
+    deployment: &Deployment,
     clock: &Clock,
     kubernetes: &kubernetes::KubernetesWriter,
 ) -> Result<Vec<String>> {
     if keep.is_empty() {
         return Ok(Vec::new());
     }
+    let silent = Progress::silent();
+    // The watch begins before the costs are written, as those of the controllers did.
+    let mut pods = kubernetes.reader().watch::<Pod>(&workload::selection_of(deployment));
+    let view = pods.view();
+    wait::until(&silent, &mut [&mut pods], || WaitState::Ready(())).await?;
     let calls: Vec<_> = keep
         .iter()
         .map(|kept| async {
@@ -193,7 +206,27 @@ pub(super) async fn raise_deletion_costs(
         })
         .collect();
     let gone = try_join_bounded(calls).await?.into_iter().flatten().collect();
-    clock.sleep(CACHE_LAG).await;
+    let written = Instant::now();
+    let uids: BTreeSet<&str> = keep.iter().map(|kept| kept.pod.uid.as_str()).collect();
+    let mut sources: [&mut dyn WaitSource; 1] = [&mut pods];
+    let seen = wait::until_with_read_sources(&silent, &mut sources, || {
+        // A pod that has gone meanwhile is no longer in the view.
+        let is_unmarked = |pod: &Arc<Pod>| {
+            pod.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid))
+                && pod::deletion_cost(pod) != Some(MAX_DELETION_COST)
+        };
+        match view.objects().iter().any(is_unmarked) {
+            true => WaitState::Pending(String::new()),
+            false => WaitState::Ready(()),
+        }
+    });
+    // A watch that shows nothing by then may show nothing for a long time: the costs are written all the same.
+    let is_seen = matches!(tokio::time::timeout(MAX_CACHE_LAG, seen).await, Ok(Ok(())));
+    let lag = match is_seen {
+        true => (written.elapsed() * CACHE_LAG_FACTOR).clamp(MIN_CACHE_LAG, MAX_CACHE_LAG),
+        false => MAX_CACHE_LAG.saturating_sub(written.elapsed()),
+    };
+    clock.sleep(lag).await;
     Ok(gone)
 }
 
