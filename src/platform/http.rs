@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use aws_smithy_http_client::Connector;
@@ -160,7 +161,8 @@ impl HttpTarget {
 /// Sends requests. Each has a connection of its own, so that it says something of the server as it is now.
 #[derive(Debug)]
 pub struct HttpClient {
-    connector: Connector,
+    /// Made by the first request: it reads the certificates of the system.
+    connector: OnceLock<Connector>,
     reach: HttpReach,
 }
 
@@ -177,11 +179,16 @@ pub(super) enum HttpReach {
 
 impl HttpClient {
     pub(super) fn new(reach: HttpReach) -> Self {
-        let connector = Connector::builder()
-            .pool_max_idle_per_host(0)
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_with_resolver(Resolver);
-        Self { connector, reach }
+        Self { connector: OnceLock::new(), reach }
+    }
+
+    fn connector(&self) -> &Connector {
+        self.connector.get_or_init(|| {
+            Connector::builder()
+                .pool_max_idle_per_host(0)
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .build_with_resolver(Resolver)
+        })
     }
 
     /// Returns a client for addresses that the configuration of this program names.
@@ -216,7 +223,7 @@ impl HttpClient {
             // The error would show the value, which may be a secret.
             added.map_err(|_| ProbeError::Failed(format!("the header {name} is not valid")))?;
         }
-        let response = self.connector.call(request).await.map_err(|error| to_error(&error))?;
+        let response = self.connector().call(request).await.map_err(|error| to_error(&error))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get("retry-after").map(str::to_owned);
         let (body, _) = read_beginning(response.into_body()).await?;
@@ -259,7 +266,7 @@ impl HttpClient {
         };
         let mut request = request(method, target, SdkBody::empty())?;
         request.headers_mut().insert("accept", "*/*");
-        let response = self.connector.call(request).await.map_err(|error| to_error(&error))?;
+        let response = self.connector().call(request).await.map_err(|error| to_error(&error))?;
         let status = response.status().as_u16();
         let (body, is_cut) = read_beginning(response.into_body()).await?;
         Ok(ProbeResponse { status, body, is_cut, elapsed: start.elapsed() })

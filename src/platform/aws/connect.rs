@@ -16,8 +16,6 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_eks::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_async::rt::sleep::{AsyncSleep, Sleep};
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use tokio::sync::OnceCell;
 
 use crate::platform::calls::Hook;
@@ -28,6 +26,7 @@ use clock::Clock;
 use super::Clients;
 use super::access::{self, SimulatedCall, Simulation, principal_of};
 use super::error::AwsCall;
+use super::http_client::http_client;
 use super::local_credentials;
 use super::names::ensure_region;
 
@@ -231,13 +230,6 @@ fn endpoint_config(url: &str, region: Region, client: SharedHttpClient) -> SdkCo
         .endpoint_url(url)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build()
-}
-
-/// rustls on ring, named outright: no process-wide provider is needed, and none is installed.
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
 }
 
 fn app_name() -> AppName {

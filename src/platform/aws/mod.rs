@@ -23,6 +23,7 @@ mod credentials;
 mod ec2;
 mod eks;
 mod error;
+mod http_client;
 mod local_credentials;
 mod names;
 mod observed_calls;

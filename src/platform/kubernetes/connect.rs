@@ -131,6 +131,10 @@ impl Connection {
             }
         };
         super::proxy::drop_unless_needed(&mut config);
+        if config.cluster_url.scheme_str() == Some("http") && config.proxy_url.is_none() {
+            // Nothing is checked against a certificate: without this, kube reads all those of the system.
+            config.root_cert.get_or_insert_default();
+        }
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
         // kube would retry 429 fifteen times by itself, silently and for minutes: an eviction that a budget
