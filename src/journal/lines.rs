@@ -79,62 +79,95 @@ pub(super) fn whole_lines(text: &[u8]) -> usize {
 /// Reads whole lines, and returns their events with the checksum of all; `place` is the journal's name for errors.
 ///
 /// # Errors
-/// [`StoreError::TooNew`] for a well-formed journal that a newer version wrote, else [`StoreError::Corrupt`] with the
-/// line.
+/// As [`LineReader::read`].
 pub(crate) fn parse(
     place: &str,
     text: &[u8],
 ) -> Result<(Vec<RecordedEvent>, Checksum), StoreError> {
-    let mut events = Vec::new();
-    let mut writer = Writer::default();
-    let mut sum = Checksum::default();
-    let mut has_sums = false;
-    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let corrupt = |problem: String| StoreError::Corrupt {
-            place: place.to_owned(),
-            line: index + 1,
-            problem,
-        };
-        let (bytes, found) = split_sum(line.trim_ascii_end());
-        sum = sum.extend(&bytes);
-        let is_intact = found.is_none_or(|found| found == sum.text().as_bytes());
-        // First: what a damaged line says of its format means nothing.
-        if !is_intact {
-            return Err(corrupt("its checksum does not match what is there".into()));
-        }
-        let parsed = serde_json::from_slice::<RecordedEvent>(&bytes);
-        if let Ok(event) = &parsed {
-            writer.note(event);
-        }
-        let is_newer = match &parsed {
-            Ok(_) => !writer.format.is_known(),
-            Err(_) => is_of_newer_format(&bytes, index, &mut writer),
-        };
-        if is_newer {
-            let Peek { target, is_over } = peek(text);
-            return Err(StoreError::TooNew {
-                place: place.to_owned(),
-                by: writer.version,
-                format: writer.format,
-                target: target.map(Box::new),
-                is_over,
-            });
-        }
-        has_sums |= found.is_some() || writer.format >= Format::FIRST_WITH_SUMS;
-        if has_sums && found.is_none() {
-            return Err(corrupt("it has no checksum".into()));
-        }
-        let event = parsed.map_err(|error| corrupt(format!("not a valid event: {error}")))?;
-        if event.seq != index as u64 {
-            return Err(corrupt(format!("event {} is where event {index} should be", event.seq)));
-        }
-        events.push(event);
+    let mut reader = LineReader::default();
+    let events = reader.read(place, text)?;
+    Ok((events, reader.sum))
+}
+
+/// Reads a journal from its beginning, in one part or in several. It has what the lines so far say of those that follow.
+#[derive(Debug, Default)]
+pub(crate) struct LineReader {
+    writer: Writer,
+    sum: Checksum,
+    has_sums: bool,
+    /// The number of lines so far.
+    count: usize,
+}
+
+impl LineReader {
+    /// Returns the number of events so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count as u64
     }
-    Ok((events, sum))
+
+    /// Reads the whole lines that follow, and returns their events. After an error it cannot be used again.
+    ///
+    /// # Errors
+    /// [`StoreError::TooNew`] for a well-formed journal that a newer version wrote, else [`StoreError::Corrupt`] with
+    /// the line.
+    pub(crate) fn read(
+        &mut self,
+        place: &str,
+        text: &[u8],
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut events = Vec::new();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let index = self.count;
+            let corrupt = |problem: String| StoreError::Corrupt {
+                place: place.to_owned(),
+                line: index + 1,
+                problem,
+            };
+            let (bytes, found) = split_sum(line.trim_ascii_end());
+            self.sum = self.sum.extend(&bytes);
+            let is_intact = found.is_none_or(|found| found == self.sum.text().as_bytes());
+            // First: what a damaged line says of its format means nothing.
+            if !is_intact {
+                return Err(corrupt("its checksum does not match what is there".into()));
+            }
+            let parsed = serde_json::from_slice::<RecordedEvent>(&bytes);
+            if let Ok(event) = &parsed {
+                self.writer.note(event);
+            }
+            let is_newer = match &parsed {
+                Ok(_) => !self.writer.format.is_known(),
+                Err(_) => is_of_newer_format(&bytes, index, &mut self.writer),
+            };
+            if is_newer {
+                let Peek { target, is_over } = peek(text);
+                return Err(StoreError::TooNew {
+                    place: place.to_owned(),
+                    by: self.writer.version.clone(),
+                    format: self.writer.format,
+                    target: target.map(Box::new),
+                    is_over,
+                });
+            }
+            self.has_sums |= found.is_some() || self.writer.format >= Format::FIRST_WITH_SUMS;
+            if self.has_sums && found.is_none() {
+                return Err(corrupt("it has no checksum".into()));
+            }
+            let event = parsed.map_err(|error| corrupt(format!("not a valid event: {error}")))?;
+            if event.seq != index as u64 {
+                return Err(corrupt(format!(
+                    "event {} is where event {index} should be",
+                    event.seq
+                )));
+            }
+            events.push(event);
+            self.count += 1;
+        }
+        Ok(events)
+    }
 }
 
 /// The program that wrote the lines so far.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Writer {
     version: String,
     format: Format,

@@ -10,8 +10,8 @@ use super::describe::describe;
 use crate::{
     cli::{CliError, Exit, Output, live::line::lay_out, run, stdout, timeline::Timeline},
     journal::{
-        HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunId, RunState, RunStore, RunSummary,
-        StepPath, StoreError, UnreadableSummary, no_start, timestamp, with_liveness,
+        HeadEntry, HeadQuery, HeadSummary, LogLines, Run, RunHead, RunId, RunState, RunStore,
+        RunSummary, StepPath, StoreError, UnreadableSummary, no_start, timestamp, with_liveness,
     },
 };
 
@@ -175,14 +175,19 @@ pub(super) async fn follow(
     interval: Duration,
 ) -> Result<Exit, CliError> {
     let mut lines = LogLines::default();
-    let mut seen = 0;
+    let mut head: Option<RunHead> = None;
     loop {
         // Asked first: a run that ends in between then has its end.
         let is_live = store.is_live(id).await;
-        // Before its events: what a run has written before it ended is read in this turn.
-        let state = store.head(id).await?.state(is_live);
-        let events = store.read(id, seen).await?;
-        seen += events.len() as u64;
+        let events = store.read(id, head.as_ref().map_or(0, |head| head.events)).await?;
+        let now = match head.take() {
+            None => RunHead::of(id, &events).ok_or_else(|| no_start(id))?,
+            Some(mut head) => {
+                events.iter().for_each(|event| head.apply(event));
+                head
+            }
+        };
+        let state = head.insert(now).state(is_live);
         let text: String = events
             .iter()
             .flat_map(|event| lines.lines(event))

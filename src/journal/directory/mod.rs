@@ -16,6 +16,7 @@ mod answers;
 mod file_identity;
 mod head_index;
 mod heads;
+mod last_read;
 mod notified;
 mod open_runs;
 mod run_file;
@@ -36,6 +37,7 @@ use tokio::sync::broadcast;
 use self::{
     head_index::{HeadIndex, Stamp},
     heads::Heads,
+    last_read::LastRead,
     open_runs::OpenRuns,
     run_file::RunFile,
     writer_lock::WriterLock,
@@ -60,6 +62,7 @@ struct Shared {
     /// The files of the runs that this store writes.
     open: OpenRuns,
     heads: Heads,
+    last_read: LastRead,
     /// Held while what sinks were told is written: several sinks are told of one run.
     notified: Mutex<()>,
 }
@@ -90,7 +93,8 @@ impl DirectoryStore {
         let heads = Heads::new(directory, writer.is_some());
         let open = OpenRuns::default();
         let notified = Mutex::default();
-        let shared = Shared { directory: directory.to_owned(), writer, open, heads, notified };
+        let (directory, last_read) = (directory.to_owned(), LastRead::default());
+        let shared = Shared { directory, writer, open, heads, last_read, notified };
         Self { shared: Arc::new(shared), changes }
     }
 
@@ -266,11 +270,8 @@ impl RunStore for DirectoryStore {
     async fn read(&self, run: &RunId, from: u64) -> Result<Vec<RecordedEvent>, StoreError> {
         let run = run.clone();
         self.blocking(move |shared| {
-            let mut events =
-                run_file::read(&shared.path(&run))?.ok_or_else(|| shared.not_found(&run))?;
-            let from = usize::try_from(from).unwrap_or(usize::MAX).min(events.len());
-            events.drain(..from);
-            Ok(events)
+            let events = shared.last_read.read(&shared.path(&run), from)?;
+            events.ok_or_else(|| shared.not_found(&run))
         })
         .await
     }

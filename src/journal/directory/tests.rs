@@ -80,6 +80,36 @@ async fn appended_events_read_back() {
     assert_eq!(ids(&store, HeadQuery::All).await, ["r-1"]);
 }
 
+/// Damage of what was read before shows what is read again.
+#[tokio::test]
+async fn a_follower_reads_only_what_is_new() {
+    let (directory, path) = three_events().await;
+    let reader = DirectoryStore::for_reading(directory.path());
+    let run = id("r-1");
+    assert_eq!(reader.read(&run, 0).await.unwrap().len(), 3);
+    assert_eq!(reader.read(&run, 3).await.unwrap(), []);
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    store.append(&run, 3, &[message(3), message(4)], true).await.unwrap();
+    let intact = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, intact.replacen("\"seq\":1", "\"seq\":7", 1)).unwrap();
+    assert_eq!(reader.read(&run, 4).await.unwrap(), [message(4)]);
+    assert_eq!(reader.read(&run, 5).await.unwrap(), []);
+    let whole = reader.read(&run, 0).await;
+    assert!(matches!(whole, Err(StoreError::Corrupt { line: 2, .. })), "{whole:?}");
+
+    // Another process has taken back a line that was read, and written another one.
+    std::fs::write(&path, &intact).unwrap();
+    assert_eq!(reader.read(&run, 0).await.unwrap().len(), 5);
+    let mut lines: Vec<&str> = intact.split_inclusive('\n').collect();
+    lines.pop();
+    std::fs::write(&path, lines.concat()).unwrap();
+    drop(store);
+    let store = DirectoryStore::for_writing(directory.path(), &owner()).unwrap();
+    store.append(&run, 4, &[end(4), message(5)], true).await.unwrap();
+    assert_eq!(reader.read(&run, 5).await.unwrap(), [message(5)]);
+    assert_eq!(reader.read(&run, 4).await.unwrap(), [end(4), message(5)]);
+}
+
 #[tokio::test]
 async fn a_run_that_is_over_is_removed_from_the_directory_and_the_index() {
     let directory = tempfile::tempdir().unwrap();
