@@ -1,7 +1,7 @@
 //! The times of a run: a fold over its events that knows when each step began and how long it was worked on, which
 //! attempts failed, how long it waited, and when no process drove the run.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -22,7 +22,8 @@ pub(super) struct Timeline {
     last_at: Timestamp,
     /// The events of the time line, in their order.
     rows: Vec<Row>,
-    steps: HashMap<StepPath, StepTimes>,
+    /// The parts of a step are beside it: its end is theirs.
+    steps: BTreeMap<StepPath, StepTimes>,
     /// How long no process drove the run.
     paused: Duration,
     /// How many steps at the top level are being run.
@@ -137,11 +138,10 @@ impl Timeline {
     /// Returns the condition that a step, or a part of it, waits for at the end of the events.
     pub(super) fn last_wait_in(&self, path: &StepPath) -> Option<&str> {
         let own = self.steps.get(path).filter(|times| times.waiting_since.is_some());
-        let within = self.steps.iter();
-        let within =
-            within.filter(|(other, times)| other.is_part_of(path) && times.waiting_since.is_some());
-        let within = within.min_by_key(|(other, _)| *other).map(|(_, times)| times);
-        own.or(within)?.last_wait.as_deref()
+        let mut parts =
+            self.steps.range(path.clone()..).take_while(|(other, _)| other.is_part_of(path));
+        let mut part = || parts.find(|(_, times)| times.waiting_since.is_some());
+        own.or_else(|| part().map(|(_, times)| times))?.last_wait.as_deref()
     }
 
     /// Returns the time from the start of the run.
@@ -278,7 +278,8 @@ impl Timeline {
             }
             StepEvent::StepCompleted { .. } | StepEvent::StepFailed { .. } => {
                 self.open = self.open.saturating_sub(usize::from(is_top));
-                let within = self.steps.iter_mut().filter(|(other, _)| other.is_part_of(path));
+                let within = self.steps.range_mut(path.clone()..);
+                let within = within.take_while(|(other, _)| other.is_part_of(path));
                 within.for_each(|(_, times)| times.stop(time));
             }
             StepEvent::StepUndoStarted => self.begin_undo(path, time),
