@@ -39,15 +39,19 @@ mod timeline;
 mod validate;
 mod windows;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum, ValueHint, parser::ValueSource};
+use tokio::runtime::Runtime;
 
 pub use completions::answer_completion_request;
 
 use crate::{engine::CheckedRunbook, runbook_dir::RunbookDir};
 use error::CliError;
 use telemetry::LogFormat;
+
+/// How long the end of the program waits for threads whose work is not needed any more: a credential plugin may hang.
+const THREADS_GRACE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs declarative runbooks against EKS and Kubernetes: checks them first, journals every event, resumes after a crash
 /// and undoes its changes.
@@ -219,7 +223,10 @@ impl Cli {
     }
 
     /// Runs the subcommand. Its error is reported here, once, on standard error.
-    pub async fn run(self) -> Exit {
+    ///
+    /// # Panics
+    /// The system gives a process no threads.
+    pub fn run(self) -> Exit {
         let global = &self.global;
         if let Err(error) = self.ensure_output_is_known() {
             return error.report(global);
@@ -227,18 +234,18 @@ impl Cli {
         let result = match self.command {
             Command::Validate(command) => validate::run(&command, global),
             Command::Lsp(_) => lsp::run(global),
-            Command::Plan(command) => command.run(global).await,
-            Command::Run(command) => command.run(global).await,
-            Command::Serve(command) => command.run(global).await,
-            Command::Simulate(command) => command.run(global).await,
-            Command::Snapshot(command) => command.run(global).await,
+            Command::Plan(command) => wait(command.run(global)),
+            Command::Run(command) => wait(command.run(global)),
+            Command::Serve(command) => wait(command.run(global)),
+            Command::Simulate(command) => wait(command.run(global)),
+            Command::Snapshot(command) => wait(command.run(global)),
             Command::Actions(command) => command.run(global),
             Command::Explain(command) => command.run(global),
             Command::Schema(command) => command.run(global),
             Command::Crds(command) => command.run(),
-            Command::Permissions(command) => command.run(global).await,
-            Command::Runs(command) => command.run(global).await,
-            Command::Notify(command) => command.run(global).await,
+            Command::Permissions(command) => wait(command.run(global)),
+            Command::Runs(command) => wait(command.run(global)),
+            Command::Notify(command) => wait(command.run(global)),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         };
@@ -260,6 +267,14 @@ impl Cli {
             "pass --output json; `run`, `runs resume`, `runs rollback`, `runs watch` and `runs logs --follow` have a stream",
         ))
     }
+}
+
+/// Does work that waits, on threads of its own. A subcommand that only computes has none: its start is most of its time.
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    let runtime = Runtime::new().expect("the system gives a process its threads");
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(THREADS_GRACE_PERIOD);
+    done
 }
 
 impl Global {
