@@ -47,6 +47,23 @@ struct Known {
     early: Vec<Arc<RecordedEvent>>,
 }
 
+/// What was known of a run at a moment.
+pub(super) struct ObservedRun {
+    feed: Arc<Feed>,
+    /// The number of events.
+    pub(super) count: u64,
+    /// Whether a process drives the run.
+    pub(super) is_live: bool,
+}
+
+impl ObservedRun {
+    /// Returns the events.
+    pub(super) fn events(&self) -> Vec<Arc<RecordedEvent>> {
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        self.feed.known().events.iter().take(count).cloned().collect()
+    }
+}
+
 /// One client's place in a run.
 pub(super) struct RunFollower {
     feed: Arc<Feed>,
@@ -106,8 +123,7 @@ impl RunFeeds {
         Ok(follower)
     }
 
-    /// Returns the events of a run that this process drives, and whether a process drives it. They are kept until
-    /// another run is asked for.
+    /// Returns what is known of a run that this process drives. It is kept until another run is asked for.
     ///
     /// # Errors
     /// No such run, or its journal cannot be read.
@@ -115,15 +131,14 @@ impl RunFeeds {
         &self,
         service: &Service,
         id: &RunId,
-    ) -> Result<(Vec<Arc<RecordedEvent>>, bool), StoreError> {
+    ) -> Result<ObservedRun, StoreError> {
         // Asked first: a run that ends in between then has its end in what is known.
-        let is_live = service.is_written(id).await;
-        let follower = self.follow(service, id).await?;
+        let was_live = service.is_written(id).await;
+        let feed = self.follow(service, id).await?.feed;
         // A change is one assignment: a panic leaves nothing half done.
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Arc::clone(&follower.feed));
-        let events = follower.feed.known().events.clone();
-        Ok((events, is_live || service.is_written(id).await))
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&feed));
+        let count = feed.known().count();
+        Ok(ObservedRun { feed, count, is_live: was_live || service.is_written(id).await })
     }
 
     /// Returns the feed of a run, a new one if no client follows the run. It is found by the observer from now on.

@@ -592,39 +592,46 @@ impl Service {
         // What this service drives, it observes: a client that polls costs no reading.
         let feed = self.shared.active.phase(&id).filter(|phase| matches!(phase, Phase::Running(_)));
         if feed.is_some() {
-            let (events, is_live) = self.feeds().observed(self, &id).await?;
-            return self.render_status(&id, events, is_live).await;
+            let run = self.feeds().observed(self, &id).await?;
+            return self.render_status(&id, run.count, run.is_live, || run.events()).await;
         }
         let _reading = self.shared.reading.acquire().await;
         let (events, is_live) = self.read(&id).await?;
-        self.render_status(&id, events, is_live).await
+        self.render_status(&id, events.len() as u64, is_live, || events).await
     }
 
+    /// Returns the answer about a run of which `count` events are known, which are asked for where it is a new answer.
     async fn render_status<E: Borrow<RecordedEvent> + Send + 'static>(
         &self,
         id: &RunId,
-        events: Vec<E>,
+        count: u64,
         is_live: bool,
+        events: impl FnOnce() -> Vec<E>,
     ) -> Result<Bytes, ApiError> {
         let phase = self.shared.active.phase(id);
         let key = StatusKey {
             run: id.clone(),
-            events: events.len() as u64,
+            events: count,
             is_live,
             phase: format!("{phase:?}"),
             change_window: self.change_window(),
         };
-        if let Some(json) = self.shared.status_cache.find(&key) {
+        let cache = &self.shared.status_cache;
+        if let Some(json) = cache.find(&key) {
             return Ok(json);
         }
-        let (id, change_window) = (id.clone(), key.change_window.clone());
+        let _turn = cache.wait_for_turn().await;
+        if let Some(json) = cache.find(&key) {
+            return Ok(json);
+        }
+        let (id, events, change_window) = (id.clone(), events(), key.change_window.clone());
         let json = render(move || {
             let run = Run::of(&id, &events).ok_or_else(|| no_start(&id))?;
             let status = views::status(&run, &events, phase.as_ref(), is_live);
             Ok(to_json(&Status { change_window, ..status }))
         })
         .await?;
-        self.shared.status_cache.keep(key, json.clone());
+        cache.keep(key, json.clone());
         Ok(json)
     }
 

@@ -21,19 +21,28 @@ pub(super) struct StatusKey {
 
 /// Keeps one answer.
 #[derive(Default)]
-pub(super) struct StatusCache(Mutex<Option<(StatusKey, Bytes)>>);
+pub(super) struct StatusCache {
+    kept: Mutex<Option<(StatusKey, Bytes)>>,
+    making: tokio::sync::Mutex<()>,
+}
 
 impl StatusCache {
     /// Returns the answer, if it is still the same.
     pub(super) fn find(&self, key: &StatusKey) -> Option<Bytes> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().filter(|(other, _)| other == key).map(|(_, json)| json.clone())
+    }
+
+    /// Waits for the right to make an answer. Who gets it looks again first: the clients that ask while an answer is
+    /// being made wait for that one.
+    pub(super) async fn wait_for_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.making.lock().await
     }
 
     /// Keeps an answer in the place of the one before.
     pub(super) fn keep(&self, key: StatusKey, json: Bytes) {
         // A change is one assignment: a panic leaves nothing half done.
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((key, json));
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((key, json));
     }
 }
 
