@@ -98,7 +98,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn of(pid: u32) -> Option<Self> {
+    /// Returns what a process has used, while it exists.
+    pub fn of(pid: u32) -> Option<Self> {
         let process = Path::new("/proc").join(pid.to_string());
         let stat = std::fs::read_to_string(process.join("stat")).ok()?;
         // The name of the program, which may contain anything, ends at the last parenthesis.
