@@ -11,7 +11,7 @@ use std::{
 use super::{
     ActionKind, ActionRegistry, ActionSignature, Diagnostic, Reversibility, Severity, Source,
     Stopped, Wanted,
-    analysis::Analysis,
+    analysis::{Analysis, flow::Called},
     checked::{CalledRunbook, Runbook},
     document::{Document, is_runbook_name},
     library::{Library, MissingRunbook},
@@ -39,6 +39,8 @@ pub(crate) struct Callable {
     pub(crate) signature: ActionSignature,
     pub(crate) called: CalledRunbook,
     pub(crate) source: Arc<Source>,
+    /// What its steps do.
+    pub(crate) flow: Called,
     /// The place of the declaration of each input.
     declarations: BTreeMap<String, Range<usize>>,
     /// How deep its own calls are nested.
@@ -180,6 +182,7 @@ impl<'c> Calls<'c> {
                 signature: signature(analysis),
                 called,
                 source: Arc::clone(&source),
+                flow: Called::new(analysis),
                 declarations: declarations(analysis),
                 depth: analysis.callables.depth(),
             }))

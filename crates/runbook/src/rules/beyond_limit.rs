@@ -1,6 +1,6 @@
 //! A size beyond the limits of its group.
 
-use super::super::analysis::flow::{Reading, Size, Target, is_off, literal_integer};
+use super::super::analysis::flow::{EffectKind, Reading, Size, Target, is_off, literal_integer};
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -21,22 +21,34 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let flow = &analysis.flow;
     for (action, with, facts) in analysis.changes() {
         check_order(with, diagnostics);
-        let reading = Reading { analysis, flow };
-        let (Some(node), Some(size)) = (with.member("desired"), &facts.size) else { continue };
+        let reading = Reading::new(analysis, flow);
+        let Some(node) = with.member("desired") else { continue };
+        let single = facts.size.as_ref().map(|size| (facts.target.as_ref(), size, &facts.before));
+        let acts = facts.acts.iter().filter_map(|act| match &act.effect.kind {
+            // Those of a called runbook have flags of their own.
+            EffectKind::Size(Some(size)) if act.parameter.is_none() => {
+                Some((act.effect.target.as_ref(), size, &act.before))
+            }
+            _ => None,
+        });
         for (limit, flag, is_max) in LIMITS {
             if action.params.field(flag).is_none() || !is_off(with, flag) {
                 continue;
             }
-            let set = if is_max { &facts.before.max } else { &facts.before.min };
-            let exceeds =
-                |bound: &Size| if is_max { size.exceeds(bound) } else { bound.exceeds(size) };
-            let by = match set {
-                Some((bound, by)) => exceeds(&Size::number(*bound)).then_some(*by),
-                None => read_limit(&reading, facts.target.as_ref(), size, limit)
-                    .filter(|(bound, _)| exceeds(bound))
-                    .map(|(_, by)| by),
-            };
-            let Some(by) = by else { continue };
+            let mut all = single.into_iter().chain(acts.clone());
+            let found = all.find_map(|(target, size, before)| {
+                let set = if is_max { &before.max } else { &before.min };
+                let exceeds =
+                    |bound: &Size| if is_max { size.exceeds(bound) } else { bound.exceeds(size) };
+                let by = match set {
+                    Some((bound, by)) => exceeds(&Size::number(*bound)).then_some(*by),
+                    None => read_limit(&reading, target, size, limit)
+                        .filter(|(bound, _)| exceeds(bound))
+                        .map(|(_, by)| by),
+                };
+                Some((size, set, by?))
+            });
+            let Some((size, set, by)) = found else { continue };
             let (more, which) = if is_max { ("more", "maximum") } else { ("fewer", "minimum") };
             let message = match (size.as_number(), set) {
                 (Some(asked), Some((bound, _))) => {

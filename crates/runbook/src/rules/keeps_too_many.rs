@@ -1,6 +1,6 @@
 //! More pods to keep than there are to be.
 
-use super::super::analysis::flow::length;
+use super::super::analysis::flow::{EffectKind, length};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -20,7 +20,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let (Some(keep), Some(replicas)) = (with.member("keep"), with.member("replicas")) else {
             continue;
         };
-        let (Some(size), false) = (&facts.size, keep.is_null()) else { continue };
+        let of_item = facts.acts.iter().find_map(|act| match &act.effect.kind {
+            EffectKind::Size(size) => size.as_ref(),
+            _ => None,
+        });
+        let (Some(size), false) = (facts.size.as_ref().or(of_item), keep.is_null()) else {
+            continue;
+        };
         let message = if size.as_number() == Some(0) {
             "no pod is to be left, but 'keep' names pods".to_owned()
         } else if length(keep).is_some_and(|kept| kept.exceeds(size)) {

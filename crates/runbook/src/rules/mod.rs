@@ -15,6 +15,7 @@ pub(crate) mod duplicate_key;
 pub(crate) mod duplicate_step_id;
 pub(crate) mod duplicate_value;
 pub(crate) mod empty_selection;
+pub(crate) mod ended_nodes;
 pub(crate) mod exactly_one_of;
 pub(crate) mod expression_type_mismatch;
 pub(crate) mod failing_default;
@@ -46,6 +47,7 @@ pub(crate) mod missing_parameter;
 pub(crate) mod name_mismatch;
 pub(crate) mod nested_call;
 pub(crate) mod no_change;
+pub(crate) mod no_new_nodes;
 pub(crate) mod not_printable;
 pub(crate) mod opposite_steps;
 pub(crate) mod other_target;
@@ -57,6 +59,7 @@ pub(crate) mod refused_field;
 pub(crate) mod reserved_step_id;
 pub(crate) mod self_reference;
 pub(crate) mod stale_pods;
+pub(crate) mod taint_stays;
 pub(crate) mod template_form;
 pub(crate) mod template_limit;
 pub(crate) mod template_not_allowed;
@@ -202,6 +205,9 @@ rules![
     missing_colon,
     conflicting_parameters,
     cut_off_text,
+    ended_nodes,
+    no_new_nodes,
+    taint_stays,
 ];
 
 /// Returns all rules, in the order of their codes.

@@ -1,9 +1,10 @@
 //! A step that gives a target the size that it has, or does the same again for each item.
 
 use super::super::analysis::AnalyzedStep;
-use super::super::analysis::flow::{SIZES, literal_integer};
+use super::super::analysis::flow::{Act, EffectKind, SIZES, StepFlow, literal_integer};
 use super::super::document::{RawStep, start_span};
 use super::super::registry::ActionKind;
+use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -31,22 +32,60 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 .push(Diagnostic::new(&RULE, node.span.clone(), message).help("write 2 or more"));
             continue;
         }
-        let given = SIZES.iter().find_map(|name| with.member(name).map(|node| (*name, node)));
-        let (Some((name, node)), Some((current, by))) = (given, &facts.before.current) else {
+        let given = || SIZES.iter().find_map(|name| with.member(name).map(|node| (*name, node)));
+        let (Some((name, node)), Some((current, by))) = (given(), &facts.before.current) else {
             continue;
         };
-        if facts.size.as_ref() != Some(current) {
-            continue;
+        if facts.size.as_ref() == Some(current) {
+            report(analysis, name, node, *by, diagnostics);
         }
-        let id = analysis.id(*by);
-        let message =
-            format!("'{name}' is the size that '{id}' has found or set: this step changes nothing");
-        let help = format!(
-            "write another size, such as \"{{{{ {id}.{name} + 1 }}}}\", or remove the step"
-        );
-        let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message).help(help);
-        diagnostics.push(diagnostic.label(analysis.declaration(*by), "it has this size here"));
     }
+    for (_, with, facts) in analysis.changes().filter(|(_, _, facts)| !facts.acts.is_empty()) {
+        let Some((by, parameter)) = acts(facts) else { continue };
+        let names = SIZES.iter().copied().map(Some).chain([parameter]).flatten();
+        let Some((name, node)) = names.rev().find_map(|name| Some((name, with.member(name)?)))
+        else {
+            continue;
+        };
+        report(analysis, name, node, by, diagnostics);
+    }
+}
+
+/// Returns the step that has given their size to the targets of all items, or of the only size that a called runbook
+/// sets; and the parameter that says that size.
+fn acts(facts: &StepFlow) -> Option<(usize, Option<&str>)> {
+    let sizing = |act: &&Act| matches!(act.effect.kind, EffectKind::Size(_));
+    let mut found = None;
+    for act in facts.acts.iter().filter(sizing) {
+        let EffectKind::Size(Some(size)) = &act.effect.kind else { return None };
+        let (_, by) = act.before.current.as_ref().filter(|(current, _)| current == size)?;
+        found = Some((*by, act.parameter.as_deref()));
+    }
+    found
+}
+
+fn report(
+    analysis: &Analysis<'_>,
+    name: &str,
+    node: &Node,
+    by: usize,
+    diagnostics: &mut Diagnostics,
+) {
+    let id = analysis.id(by);
+    let message =
+        format!("'{name}' is the size that '{id}' has found or set: this step changes nothing");
+    let is_single = analysis
+        .document
+        .steps
+        .get(by)
+        .is_some_and(|raw| raw.for_each.is_none() && raw.call.is_none());
+    let help = if is_single && SIZES.contains(&name) {
+        format!("write another size, such as \"{{{{ {id}.{name} + 1 }}}}\", or remove the step")
+    } else {
+        "write another size, or remove the step".to_owned()
+    };
+    let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message).help(help);
+    diagnostics.push(diagnostic.label(analysis.declaration(by), "it has this size here"));
 }
 
 /// Reports a step that makes the same change for each item.

@@ -45,12 +45,24 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         }
         context.check_pods(with, diagnostics);
+        let mut told = false;
+        // Each item has its own target.
+        for target in facts
+            .acts
+            .iter()
+            .filter(|_| raw.call.is_none())
+            .filter_map(|act| act.effect.target.as_ref())
+        {
+            for (_, name) in BELONGING.iter().filter(|(name, _)| *name == action.name) {
+                let Some(node) = with.member(name).filter(|_| !told) else { continue };
+                told |= context.check_values(target, node, *name == "count", diagnostics);
+            }
+        }
         let Some(target) = &facts.target else { continue };
         let belonging = BELONGING.iter().filter(|(name, _)| *name == action.name);
-        let mut told = false;
         for (node, name) in belonging.filter_map(|(_, name)| Some((with.member(name)?, *name))) {
             // The same size may be wanted of two targets, and more than was asked for is reported as that.
-            let reading = Reading { analysis, flow };
+            let reading = Reading::new(analysis, flow);
             if let (true, Some((asked, _))) = (name == "count", &facts.before.asked)
                 && reading.size(node).is_some_and(|size| size == *asked || size.exceeds(asked))
             {
@@ -83,18 +95,23 @@ fn uses<'f>(analysis: &Analysis<'_>, flow: &'f Flow) -> Option<HashMap<&'f Targe
     for ((raw, step), facts) in analysis.document.steps.iter().zip(&analysis.steps).zip(&flow.steps)
     {
         let action = step.signature.filter(|_| raw.call.is_none())?;
-        let Some(target) = &facts.target else {
-            if raw.for_each.is_some() {
-                return None;
-            }
-            continue;
+        let targets: Vec<&Target> = match &facts.target {
+            Some(target) => vec![target],
+            None => facts.acts.iter().filter_map(|act| act.effect.target.as_ref()).collect(),
         };
-        let one = all.entry(target).or_default();
-        one.all += 1;
-        match action.kind {
-            ActionKind::Read => one.reads += 1,
-            ActionKind::Wait => one.waits += 1,
-            ActionKind::Change => {}
+        // Items that are not written down may be about any target.
+        let is_open = raw.for_each.is_some_and(|items| items.text().is_some());
+        if raw.for_each.is_some() && (is_open || targets.len() < facts.acts.len().max(1)) {
+            return None;
+        }
+        for target in targets {
+            let one = all.entry(target).or_default();
+            one.all += 1;
+            match action.kind {
+                ActionKind::Read => one.reads += 1,
+                ActionKind::Wait => one.waits += 1,
+                ActionKind::Change => {}
+            }
         }
     }
     Some(all)
@@ -108,7 +125,7 @@ struct Context<'a, 't> {
 impl Context<'_, '_> {
     /// Reports a record that takes its fields from two steps that have found different groups.
     fn check_record(&self, record: &Node, diagnostics: &mut Diagnostics) -> bool {
-        let reading = Reading { analysis: self.analysis, flow: self.flow };
+        let reading = Reading::new(self.analysis, self.flow);
         let target = |key: &str| {
             let node = record.member(key)?;
             let template = template::parse(template_text(node)?).ok()?;
@@ -142,7 +159,7 @@ impl Context<'_, '_> {
             sources(expr, &mut found);
         }
         let other = found.into_iter().find_map(|(root, fields)| {
-            let step = self.other(target, root).filter(|_| !fields.is_empty())?;
+            let step = self.other(target, root, &fields).filter(|_| !fields.is_empty())?;
             let action = self.analysis.steps.get(step)?.signature?;
             (!of_changes || action.kind == ActionKind::Change).then_some((root, step))
         });
@@ -154,19 +171,19 @@ impl Context<'_, '_> {
     /// Reports a multiple of the size of another group: a group gets a multiple of its own size. A size that is taken
     /// over as it is, or with some more, may be meant.
     fn check_size(&self, target: &Target, node: &Node, diagnostics: &mut Diagnostics) -> bool {
-        let reading = Reading { analysis: self.analysis, flow: self.flow };
+        let reading = Reading::new(self.analysis, self.flow);
         let size = reading.size(node).filter(Size::is_multiple);
         let Some(of) = size.and_then(|size| size.of) else { return false };
         let Some((root, "desired")) = of.split_once('.') else { return false };
-        let Some(step) = self.other(target, root) else { return false };
+        let Some(step) = self.other(target, root, &[]) else { return false };
         self.report(node, root, step, target, diagnostics);
         true
     }
 
-    /// Returns a step by its id, if it has certainly another target.
-    fn other(&self, target: &Target, id: &str) -> Option<usize> {
+    /// Returns a step by its id, if it has certainly another target; of one of its items, if the fields begin with it.
+    fn other(&self, target: &Target, id: &str, fields: &[&str]) -> Option<usize> {
         let step = *self.analysis.symbols.steps.get(id)?;
-        let other = self.flow.steps.get(step)?.target.as_ref()?;
+        let (other, _) = self.flow.target_of_path(step, fields)?;
         other.differs(target).then_some(step)
     }
 
@@ -216,7 +233,7 @@ impl Context<'_, '_> {
         if let Some(expr) = template.whole() {
             sources(expr, &mut found);
         }
-        let reading = Reading { analysis: self.analysis, flow: self.flow };
+        let reading = Reading::new(self.analysis, self.flow);
         for (root, _) in found {
             let Some(target) = reading.target_of(root) else { continue };
             let Some(Part::Text(other)) = target.part("namespace") else { continue };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::analysis::flow::{Flow, Target, sources, template_text};
+use super::super::analysis::flow::{EffectKind, Flow, REPLACING, Target, sources, template_text};
 use super::super::template;
 use super::super::yaml::{Node, ScalarValue};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -17,9 +17,6 @@ A restart, another image and a return to an earlier revision replace all pods of
 pods that are gone: to delete them, to keep them or to wait until they are Ready has no effect, and the instances that
 they ran on need no protection. List the pods again after the step that replaces them.",
 };
-
-/// The actions that replace the pods of their workload.
-const REPLACING: [&str; 3] = ["rollout_restart", "set_image", "rollout_undo"];
 
 /// The parameters that need pods which are there, or the nodes that these run on.
 const NEEDS: [(&str, &str, &[&str]); 5] = [
@@ -52,11 +49,19 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 .help("list the pods again after that step");
             diagnostics.push(diagnostic);
         }
-        if let (true, Some(facts)) =
-            (REPLACING.contains(&action.name.as_str()), flow.steps.get(index))
-            && let (Some(target), true) = (&facts.target, facts.is_certain)
+        let Some(facts) = flow.steps.get(index) else { continue };
+        if let (Some(target), true, true) =
+            (&facts.target, facts.is_certain, REPLACING.contains(&action.name.as_str()))
         {
             replaced.insert(target, index);
+        }
+        for act in &facts.acts {
+            let effect = &act.effect;
+            if let (EffectKind::Change { replaces: true, .. }, Some(target), true) =
+                (&effect.kind, &effect.target, effect.is_certain)
+            {
+                replaced.insert(target, index);
+            }
         }
     }
 }
@@ -83,7 +88,8 @@ fn stale(
     sources(template.whole()?, &mut found);
     found.into_iter().find_map(|(root, fields)| {
         let step = *analysis.symbols.steps.get(root)?;
-        let by = *replaced.get(flow.steps.get(step)?.target.as_ref()?)?;
+        let (target, fields) = flow.target_of_path(step, &fields)?;
+        let by = *replaced.get(target)?;
         let is_listed = fields.first().is_some_and(|field| outputs.contains(field));
         (is_listed && step < by).then(|| (root.to_owned(), by))
     })

@@ -1,6 +1,6 @@
 //! An undo of more than was changed.
 
-use super::super::analysis::flow::{path, template_text};
+use super::super::analysis::flow::{each_of_items, path, template_text};
 use super::super::template;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -31,6 +31,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let is_undo =
                 undo == action.name && needs.is_none_or(|name| with.member(name).is_some());
             let Some(node) = with.member(parameter).filter(|_| is_undo) else { continue };
+            let node = each_of_items(raw, node).unwrap_or(node);
             let Some((id, declared)) = undone(analysis, node, done, output) else { continue };
             let message = format!(
                 "'{id}.{output}' includes those that '{id}' did not have to change: this step undoes more than '{id}' has done"

@@ -1,6 +1,7 @@
 //! A limit that no step can reach.
 
-use super::super::analysis::flow::literal_integer;
+use super::super::analysis::flow::{EffectKind, Reading, StepFlow, literal_integer};
+use super::super::document::start_span;
 use super::super::limits::{Amount, LimitKind};
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -73,11 +74,13 @@ fn check_value(
                     let message = "'at_least' is 0: no pod is kept Ready";
                     let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
                     diagnostics.push(diagnostic.help("write how many pods must stay Ready"));
+                } else if let Some(Amount::Count(least)) = amount(node) {
+                    check_kept(analysis, kept, node, i64::from(least), diagnostics);
                 }
             }
         }
         LimitKind::NodesAtMost => {
-            let Some(most) = literal_integer(value) else { return };
+            let Some(most) = literal_integer(value).filter(|most| *most > 0) else { return };
             for step in analysis.reaching(kind) {
                 let with = analysis.document.steps.get(step).and_then(|raw| raw.with);
                 let desired = with.and_then(|with| with.member("desired"));
@@ -94,4 +97,34 @@ fn check_value(
             }
         }
     }
+}
+
+/// Reports a workload that a step gives fewer pods than are kept.
+fn check_kept(
+    analysis: &Analysis<'_>,
+    kept: &Node,
+    at_least: &Node,
+    least: i64,
+    diagnostics: &mut Diagnostics,
+) {
+    let Some(target) = Reading::new(analysis, &analysis.flow).workload(kept) else { return };
+    let steps = analysis.flow.steps.iter().enumerate();
+    let smaller = |(index, facts): (usize, &StepFlow)| {
+        let own = facts.target.as_ref().zip(facts.size.as_ref());
+        let acts = facts.acts.iter().filter_map(|act| match &act.effect.kind {
+            EffectKind::Size(Some(size)) => Some((act.effect.target.as_ref()?, size)),
+            _ => None,
+        });
+        let mut sizes = own.into_iter().chain(acts).filter(|(of, _)| **of == target);
+        let size = sizes.find_map(|(_, size)| size.as_number().filter(|size| *size < least))?;
+        Some((index, size))
+    };
+    let Some((index, size)) = steps.filter_map(smaller).next() else { return };
+    let id = analysis.id(index);
+    let pods = if size == 1 { "1 pod".to_owned() } else { format!("{size} pods") };
+    let message = format!("'{id}' leaves {pods} of this workload, but {least} must stay Ready");
+    let diagnostic = Diagnostic::new(&RULE, start_span(at_least), message)
+        .label(analysis.declaration(index), "it can never do so")
+        .help(format!("remove this workload from the limit, or let '{id}' leave more"));
+    diagnostics.push(diagnostic);
 }

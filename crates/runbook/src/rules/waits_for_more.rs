@@ -1,49 +1,96 @@
 //! A wait for more nodes or pods than were asked for.
 
-use super::super::analysis::flow::Reading;
-use super::super::registry::ActionKind;
+use super::super::analysis::flow::{EffectKind, Reading, Size, StepFlow};
+use super::super::registry::{ActionKind, ActionSignature};
+use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
     code: "RB078",
     name: "waits_for_more",
     severity: Severity::Warning,
-    summary: "a wait for more nodes or pods than were asked for",
+    summary: "a wait for more nodes or pods than were asked for, or for as many as before",
     explanation: "\
 A step that waits for more nodes or pods than the step before has asked for waits until its timeout, and fails. Wait
-for what was asked for: `count: \"{{ scale_up.desired }}\"`.",
+for what was asked for: `count: \"{{ scale_up.desired }}\"`. A wait for the size from before a change is over before the
+change has had an effect, or never ends.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let flow = &analysis.flow;
     for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
         let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
-        let Some(facts) = flow.steps.get(index).filter(|_| action.kind == ActionKind::Wait) else {
+        let Some(facts) = flow.steps.get(index) else { continue };
+        if let Some((node, wanted, asked, by)) = act(with, facts) {
+            report(analysis, action, node, (&wanted, &asked), by, diagnostics);
             continue;
-        };
+        }
         let (Some(count), Some((asked, by))) = (with.member("count"), &facts.before.asked) else {
             continue;
         };
         // Pods that are to go are counted in another way.
-        if with.member("until").is_some_and(|until| until.text() != Some("ready")) {
+        let goes = with.member("until").is_some_and(|until| until.text() != Some("ready"));
+        if action.kind != ActionKind::Wait || goes {
             continue;
         }
-        let reading = Reading { analysis, flow };
-        let Some(wanted) = reading.size(count).filter(|wanted| wanted.exceeds(asked)) else {
-            continue;
-        };
-        let id = analysis.id(*by);
-        let message = match (wanted.as_number(), asked.as_number()) {
-            (Some(wanted), Some(asked)) => {
-                format!("this waits for {wanted}, but '{id}' asks for {asked}")
-            }
-            _ => format!("this waits for more than '{id}' asks for"),
-        };
-        let help = match action.params.field("nodegroup") {
-            Some(_) => format!("write \"{{{{ {id}.desired }}}}\""),
-            None => format!("write \"{{{{ {id}.replicas }}}}\""),
-        };
-        let diagnostic = Diagnostic::new(&RULE, count.span.clone(), message).help(help);
-        diagnostics.push(diagnostic.label(analysis.declaration(*by), "it asks for fewer"));
+        let wanted = Reading::new(analysis, flow).size(count);
+        let Some(wanted) = wanted.filter(|wanted| wanted != asked) else { continue };
+        if wanted.exceeds(asked) {
+            report(analysis, action, count, (&wanted, asked), *by, diagnostics);
+        } else if wanted.of.is_some() && facts.before.former.as_ref() == Some(&wanted) {
+            let message = format!("this is the size from before '{}' changed it", analysis.id(*by));
+            let diagnostic = Diagnostic::new(&RULE, count.span.clone(), message)
+                .label(analysis.declaration(*by), "it asks for another size")
+                .help(help(analysis, action, asked, *by));
+            diagnostics.push(diagnostic);
+        }
+    }
+}
+
+/// Returns the wait of an item, or of a called runbook, for more than was asked for: the parameter, both sizes, and the
+/// step that has asked.
+fn act<'t>(with: &'t Node, facts: &StepFlow) -> Option<(&'t Node, Size, Size, usize)> {
+    facts.acts.iter().find_map(|act| {
+        let EffectKind::Wait(Some(wanted)) = &act.effect.kind else { return None };
+        let (asked, by) = act.before.asked.as_ref()?;
+        let parameter = act.parameter.as_deref().unwrap_or("count");
+        let node = with.member(parameter).filter(|_| wanted.exceeds(asked))?;
+        Some((node, wanted.clone(), asked.clone(), *by))
+    })
+}
+
+fn report(
+    analysis: &Analysis<'_>,
+    action: &ActionSignature,
+    count: &Node,
+    (wanted, asked): (&Size, &Size),
+    by: usize,
+    diagnostics: &mut Diagnostics,
+) {
+    let id = analysis.id(by);
+    let message = match (wanted.as_number(), asked.as_number()) {
+        (Some(wanted), Some(asked)) => {
+            format!("this waits for {wanted}, but '{id}' asks for {asked}")
+        }
+        _ => format!("this waits for more than '{id}' asks for"),
+    };
+    let help = help(analysis, action, asked, by);
+    let diagnostic = Diagnostic::new(&RULE, count.span.clone(), message).help(help);
+    diagnostics.push(diagnostic.label(analysis.declaration(by), "it asks for fewer"));
+}
+
+/// Returns what to write in place of the size that is waited for.
+fn help(analysis: &Analysis<'_>, action: &ActionSignature, asked: &Size, by: usize) -> String {
+    let id = analysis.id(by);
+    let is_single = analysis
+        .document
+        .steps
+        .get(by)
+        .is_some_and(|raw| raw.for_each.is_none() && raw.call.is_none());
+    match (asked.as_number(), action.params.field("nodegroup")) {
+        (Some(asked), _) if !is_single => format!("write {asked}"),
+        _ if !is_single => "wait for what was asked for".to_owned(),
+        (_, Some(_)) => format!("write \"{{{{ {id}.desired }}}}\""),
+        (_, None) => format!("write \"{{{{ {id}.replicas }}}}\""),
     }
 }

@@ -1,6 +1,8 @@
 //! What steps act on and how large they make it, as far as the text says it: the relations between steps follow from
 //! that. A value that is not known is never guessed.
 
+mod called;
+mod each;
 mod size;
 mod target;
 
@@ -9,10 +11,12 @@ use std::collections::HashMap;
 use minijinja::machinery::ast::Expr;
 
 use super::super::document::{OnFailure, RawStep};
-use super::super::registry::ActionKind;
+use super::super::registry::{ActionKind, ActionSignature};
 use super::super::template::{self, is_template, parts};
 use super::super::yaml::{Node, ScalarValue};
 use super::{Analysis, AnalyzedStep};
+pub(crate) use called::Called;
+pub(crate) use each::{Each, each_of_items};
 pub(crate) use size::{Reading, Size, length};
 pub(crate) use target::{Part, Target};
 
@@ -22,17 +26,66 @@ pub(crate) struct Flow {
     pub(crate) steps: Vec<StepFlow>,
 }
 
-/// The target of one step, and its size.
+/// What one step does.
 #[derive(Default)]
 pub(crate) struct StepFlow {
-    /// The nodegroup or Auto Scaling group, or the workload.
+    /// The nodegroup or Auto Scaling group, or the workload, of a step that acts on one.
     pub(crate) target: Option<Target>,
     /// The size that the step gives to it.
     pub(crate) size: Option<Size>,
     /// The facts about the target when the step begins.
     pub(crate) before: Known,
-    /// Whether the step runs once, and in any case.
+    /// Whether the step is done in any case: for all of its items, if it has any.
     pub(crate) is_certain: bool,
+    /// What a step does for each of its items, or what the steps of a called runbook do. The fields above are those of
+    /// a step that has none.
+    pub(crate) acts: Vec<Act>,
+}
+
+/// What one item of a step does, or one step of a called runbook.
+#[derive(Debug, Clone)]
+pub(crate) struct Act {
+    pub(crate) effect: Effect,
+    /// The facts about the target when it begins.
+    pub(crate) before: Known,
+    /// The key of the item, or its position.
+    pub(crate) key: String,
+    /// The parameter of the call that says how large, if that is said there and is no literal of the called runbook.
+    pub(crate) parameter: Option<String>,
+}
+
+/// What a step does to its target.
+#[derive(Debug, Clone)]
+pub(crate) struct Effect {
+    pub(crate) target: Option<Target>,
+    pub(crate) kind: EffectKind,
+    pub(crate) is_certain: bool,
+    /// Whether it may be done to other targets, too.
+    pub(crate) is_repeated: bool,
+}
+
+/// The kinds of what a step does to its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EffectKind {
+    /// It may change everything.
+    Anything,
+    /// It gives the target a size, which may not be known.
+    Size(Option<Size>),
+    /// It sets limits; those that are not known are null.
+    Limits { min: Option<Option<i64>>, max: Option<Option<i64>> },
+    /// It reads the size.
+    Found(Size),
+    /// It waits until there are as many.
+    Wait(Option<Size>),
+    /// It changes something else, or a target that is not known.
+    Change {
+        /// Whether an autoscaler may give a group another size after it.
+        moves_pods: bool,
+        /// Whether the pods of the target are other ones then.
+        replaces: bool,
+    },
+    /// It only reads or waits.
+    Nothing,
 }
 
 /// The facts about a target at some place.
@@ -42,6 +95,8 @@ pub(crate) struct Known {
     pub(crate) current: Option<(Size, usize)>,
     /// The size that a step has asked for last.
     pub(crate) asked: Option<(Size, usize)>,
+    /// The size that it had before that.
+    pub(crate) former: Option<Size>,
     /// The limits that a step has set.
     pub(crate) min: Option<(i64, usize)>,
     pub(crate) max: Option<(i64, usize)>,
@@ -57,105 +112,199 @@ const RESIZING: [&str; 4] =
 /// The actions after which an autoscaler may give a group another size.
 const MOVING: [&str; 3] = ["drain", "terminate_instances", "patch_object"];
 
+/// The most targets that are known at a time.
+const MAX_TARGETS: usize = 32;
+
+/// The actions that replace the pods of their workload.
+pub(crate) const REPLACING: [&str; 3] = ["rollout_restart", "set_image", "rollout_undo"];
+
 impl Analysis<'_> {
     /// Follows the targets of the steps.
     pub(super) fn follow(&self) -> Flow {
         let mut flow = Flow { steps: Vec::with_capacity(self.steps.len()) };
         let mut known: HashMap<Target, Known> = HashMap::new();
         for (index, (raw, step)) in self.document.steps.iter().zip(&self.steps).enumerate() {
-            let reading = Reading { analysis: self, flow: &flow };
-            let one = reading.step(raw, step, &known);
-            update(&mut known, index, raw, step, &one);
+            let is_certain = raw.when.is_none() && step.policy.on_failure != OnFailure::Continue;
+            let mut one = StepFlow { is_certain, ..StepFlow::default() };
+            let reading = Reading::new(self, &flow);
+            if let Some(items) = raw.for_each {
+                one.acts = self.acts_of_items(raw, step, items, is_certain, &flow);
+            } else if raw.call.is_some() {
+                one.acts = reading.acts_of_call(raw, is_certain, "");
+            } else {
+                let effect = reading.effect(raw, step, is_certain);
+                one.before = facts(effect.target.as_ref(), &known);
+                apply(&mut known, index, &effect);
+                one.target = effect.target;
+                if let EffectKind::Size(size) = effect.kind {
+                    one.size = size;
+                }
+            }
+            let is_unknown = one.acts.is_empty() && (raw.for_each.is_some() || raw.call.is_some());
+            if is_unknown {
+                let action = step.signature.filter(|_| raw.call.is_none());
+                let kind = action.map_or(EffectKind::Anything, kind_without_target);
+                let effect = Effect { target: None, kind, is_certain: false, is_repeated: true };
+                apply(&mut known, index, &effect);
+            }
+            for act in &mut one.acts {
+                act.before = facts(act.effect.target.as_ref(), &known);
+                // What a called runbook reads is what is known here by another name.
+                let is_found = matches!(act.effect.kind, EffectKind::Found(_));
+                if is_found && act.before.current.is_some() {
+                    continue;
+                }
+                apply(&mut known, index, &act.effect);
+            }
             flow.steps.push(one);
         }
         flow
     }
 }
 
+/// Returns the facts about a target.
+fn facts(target: Option<&Target>, known: &HashMap<Target, Known>) -> Known {
+    target.and_then(|target| known.get(target)).cloned().unwrap_or_default()
+}
+
+/// Returns what an action does whose target is not known.
+fn kind_without_target(action: &ActionSignature) -> EffectKind {
+    let sizes = SIZES.iter().any(|name| action.params.field(name).is_some());
+    let name = action.name.as_str();
+    match action.kind {
+        ActionKind::Change if sizes || RESIZING.contains(&name) => EffectKind::Size(None),
+        ActionKind::Change => EffectKind::Change {
+            moves_pods: MOVING.contains(&name),
+            replaces: REPLACING.contains(&name),
+        },
+        ActionKind::Read | ActionKind::Wait => EffectKind::Nothing,
+    }
+}
+
 impl Reading<'_, '_> {
-    fn step(
+    /// Returns the size that a step gives to its target.
+    fn asked(&self, action: &ActionSignature, with: &Node) -> Option<Size> {
+        let is_change = action.kind == ActionKind::Change;
+        let asked = SIZES.iter().find_map(|name| with.member(name)).filter(|_| is_change);
+        asked.and_then(|node| self.size(node))
+    }
+
+    /// Returns what a step does to its target, for one of its items if it has some.
+    fn effect(&self, raw: &RawStep<'_>, step: &AnalyzedStep<'_>, is_certain: bool) -> Effect {
+        let is_repeated = raw.for_each.is_some();
+        let (target, kind) = match (step.signature, raw.with) {
+            (Some(action), Some(with)) => {
+                let target = self.target(action, with);
+                let kind = self.kind(raw, action, with, target.as_ref(), is_certain);
+                (target, kind)
+            }
+            (Some(action), None) => (None, kind_without_target(action)),
+            (None, _) => (None, EffectKind::Anything),
+        };
+        Effect { target, kind, is_certain, is_repeated }
+    }
+
+    fn kind(
         &self,
         raw: &RawStep<'_>,
-        step: &AnalyzedStep<'_>,
-        known: &HashMap<Target, Known>,
-    ) -> StepFlow {
-        let is_certain = raw.when.is_none()
-            && raw.for_each.is_none()
-            && step.policy.on_failure != OnFailure::Continue;
-        let (Some(with), Some(action), None) = (raw.with, step.signature, raw.for_each) else {
-            return StepFlow { is_certain, ..StepFlow::default() };
-        };
-        if raw.call.is_some() {
-            return StepFlow { is_certain, ..StepFlow::default() };
+        action: &ActionSignature,
+        with: &Node,
+        target: Option<&Target>,
+        is_certain: bool,
+    ) -> EffectKind {
+        let general = kind_without_target(action);
+        match (&general, action.kind) {
+            (EffectKind::Size(_), _) => EffectKind::Size(self.asked(action, with)),
+            (_, ActionKind::Change) => {
+                let limit = |name: &str| {
+                    let node = with.member(name).filter(|_| target.is_some())?;
+                    Some(literal_integer(node).filter(|_| is_certain))
+                };
+                match (limit("min"), limit("max")) {
+                    (None, None) => general,
+                    (min, max) => EffectKind::Limits { min, max },
+                }
+            }
+            (_, ActionKind::Wait) => {
+                // Pods that are to go are counted in another way.
+                let goes = with.member("until").is_some_and(|until| until.text() != Some("ready"));
+                let count = with.member("count").filter(|_| !goes);
+                EffectKind::Wait(count.and_then(|node| self.size(node)))
+            }
+            (_, ActionKind::Read) => {
+                let field = SIZES.iter().find(|name| action.output.field(name).is_some());
+                match (field, raw.id_text(), target) {
+                    (Some(field), Some(id), Some(_)) if raw.for_each.is_none() => {
+                        EffectKind::Found(Size::of(format!("{id}.{field}")))
+                    }
+                    _ => EffectKind::Nothing,
+                }
+            }
         }
-        let target = self.target(action, with);
-        let before = target.as_ref().and_then(|target| known.get(target)).cloned();
-        let before = before.unwrap_or_default();
-        let asked = if action.kind == ActionKind::Change {
-            SIZES.iter().find_map(|name| with.member(name))
-        } else {
-            None
-        };
-        let size = asked.and_then(|node| self.size(node));
-        StepFlow { target, size, before, is_certain }
     }
 }
 
 /// Records what is known after a step.
-fn update(
-    known: &mut HashMap<Target, Known>,
-    index: usize,
-    raw: &RawStep<'_>,
-    step: &AnalyzedStep<'_>,
-    flow: &StepFlow,
-) {
-    let Some(action) = step.signature.filter(|_| raw.call.is_none()) else {
-        return known.clear(); // it may change everything
+fn apply(known: &mut HashMap<Target, Known>, index: usize, effect: &Effect) {
+    // What was changed long ago is forgotten, so that no step is compared with all steps before it.
+    if effect.kind == EffectKind::Anything || known.len() > MAX_TARGETS {
+        known.clear();
+        if effect.kind == EffectKind::Anything {
+            return;
+        }
+    }
+    let changes = match &effect.kind {
+        EffectKind::Size(_) | EffectKind::Limits { .. } => Some(false),
+        EffectKind::Change { moves_pods, .. } => Some(*moves_pods),
+        _ => None,
     };
-    if action.kind == ActionKind::Change {
-        let moves_pods = MOVING.contains(&action.name.as_str());
+    let former = effect.target.as_ref().and_then(|target| known.get(target)?.current.clone());
+    if let Some(moves_pods) = changes {
         for (target, one) in &mut *known {
-            let may_be_same = match &flow.target {
+            let may_be_same = match &effect.target {
                 Some(changed) => changed.is_like(target),
-                None => moves_pods || raw.for_each.is_some(),
+                None => moves_pods || effect.is_repeated,
             };
             if may_be_same {
                 one.current = None;
             }
         }
     }
-    let sizes = SIZES.iter().any(|name| action.params.field(name).is_some());
-    let is_sizing = sizes && action.kind == ActionKind::Change;
-    if is_sizing || RESIZING.contains(&action.name.as_str()) {
-        match (&flow.target, &flow.size) {
-            (Some(target), Some(size)) if flow.is_certain => {
-                let one = known.entry(target.clone()).or_default();
-                one.current = Some((size.clone(), index));
-                one.asked = Some((size.clone(), index));
-            }
-            (Some(target), _) => {
-                known.remove(target);
-            }
-            (None, _) => known.clear(),
+    let Some(target) = &effect.target else {
+        if matches!(effect.kind, EffectKind::Size(_)) {
+            known.clear();
         }
         return;
-    }
-    let Some(target) = &flow.target else { return };
-    if action.kind == ActionKind::Change {
-        // Limits, as far as they are literals.
-        let limit = |name: &str| raw.with.and_then(|with| with.member(name));
-        for (name, is_min) in [("min", true), ("max", false)] {
-            let Some(node) = limit(name) else { continue };
+    };
+    match &effect.kind {
+        EffectKind::Size(size) => {
+            // What may be the same target by another name may have this size now.
+            known.retain(|other, _| other == target || !target.is_like(other));
+            match size {
+                Some(size) if effect.is_certain => {
+                    let one = known.entry(target.clone()).or_default();
+                    let former = former.map(|(former, _)| former);
+                    one.former = former.filter(|former| former != size);
+                    one.current = Some((size.clone(), index));
+                    one.asked = Some((size.clone(), index));
+                }
+                _ => drop(known.remove(target)),
+            }
+        }
+        EffectKind::Limits { min, max } => {
             let one = known.entry(target.clone()).or_default();
-            let value = literal_integer(node).filter(|_| flow.is_certain).map(|n| (n, index));
-            if is_min { one.min = value } else { one.max = value }
+            if let Some(min) = min {
+                one.min = min.map(|min| (min, index));
+            }
+            if let Some(max) = max {
+                one.max = max.map(|max| (max, index));
+            }
         }
-        return;
-    }
-    let field = SIZES.iter().find(|name| action.output.field(name).is_some());
-    if let (Some(field), Some(id), true) = (field, raw.id_text(), flow.is_certain) {
-        let one = known.entry(target.clone()).or_default();
-        one.current = Some((Size::of(format!("{id}.{field}")), index));
+        EffectKind::Found(size) if effect.is_certain => {
+            let one = known.entry(target.clone()).or_default();
+            one.current = Some((size.clone(), index));
+        }
+        _ => {}
     }
 }
 

@@ -5,7 +5,7 @@ use minijinja::machinery::ast::{BinOpKind, Expr};
 use super::super::super::template::{self, canonical::canonical};
 use super::super::super::yaml::Node;
 use super::super::Analysis;
-use super::{Flow, SIZES, literal_integer, path, simple_path, template_text};
+use super::{Each, EffectKind, Flow, SIZES, literal_integer, path, simple_path, template_text};
 
 /// A size: `factor` times some value, and `offset`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,14 @@ pub(crate) struct Size {
 pub(crate) struct Reading<'a, 't> {
     pub(crate) analysis: &'a Analysis<'t>,
     pub(crate) flow: &'a Flow,
+    /// The item for which the step runs.
+    pub(super) each: Option<&'a Each<'t>>,
+}
+
+impl<'a, 't> Reading<'a, 't> {
+    pub(crate) fn new(analysis: &'a Analysis<'t>, flow: &'a Flow) -> Self {
+        Self { analysis, flow, each: None }
+    }
 }
 
 impl Size {
@@ -41,6 +49,23 @@ impl Size {
     /// Whether the size is a value several times.
     pub(crate) fn is_multiple(&self) -> bool {
         self.factor > 1 && self.offset == 0
+    }
+
+    /// Whether the size is a value as it is.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.factor == 1 && self.offset == 0
+    }
+
+    /// The same multiple of another value.
+    pub(super) fn of_other(&self, of: String) -> Self {
+        Self { of: Some(of), ..self.clone() }
+    }
+
+    /// The same multiple of a size; an unknown one if that is out of range.
+    pub(super) fn with(&self, size: Self) -> Self {
+        let offset = Self::number(self.offset);
+        let combined = size.times(self.factor).and_then(|size| size.plus(offset, 1));
+        combined.unwrap_or_else(|| self.of_other("too large".to_owned()))
     }
 
     /// Whether the size is greater than another, whatever the value is that both are made of.
@@ -74,7 +99,7 @@ impl Reading<'_, '_> {
             return literal_integer(node).map(Size::number);
         };
         if let Some((root, fields)) = simple_path(text) {
-            let of = || Size::of(template::inside_braces(text).unwrap_or_default().to_owned());
+            let of = || self.opaque(template::inside_braces(text).unwrap_or_default().to_owned());
             return Some(self.size_of_path(root, &fields).unwrap_or_else(of));
         }
         self.size_of(template::parse(text).ok()?.whole()?)
@@ -97,24 +122,67 @@ impl Reading<'_, '_> {
                     }
                     _ => None,
                 };
-                combined.or_else(|| Some(Size::of(canonical(expr))))
+                combined.or_else(|| Some(self.opaque(canonical(expr))))
             }
             Expr::Filter(filter) if matches!(filter.name, "length" | "count") => {
                 let of = filter.expr.as_ref().map(canonical)?;
-                Some(Size::of(length_of(&of)))
+                Some(self.opaque(length_of(&of)))
             }
             other => {
                 let known = path(other).and_then(|(root, fields)| self.size_of_path(root, &fields));
-                Some(known.unwrap_or_else(|| Size::of(canonical(other))))
+                let known = known.or_else(|| self.size_of_item(other));
+                Some(known.unwrap_or_else(|| self.opaque(canonical(other))))
             }
+        }
+    }
+
+    /// Returns the size that an expression yields of which no more is known. That of an item is another one for the
+    /// items of another list.
+    fn opaque(&self, expression: String) -> Size {
+        Size::of(match self.each {
+            Some(each) => each.name(expression),
+            None => expression,
+        })
+    }
+
+    /// Returns the size that one of the items of a step asks for: `resize[0].replicas`, `resize[each.key].replicas`.
+    fn size_of_item(&self, expr: &Expr<'_>) -> Option<Size> {
+        let Expr::GetAttr(get) = expr else { return None };
+        let Expr::GetItem(item) = &get.expr else { return None };
+        let Expr::Var(step) = &item.expr else { return None };
+        if !SIZES.contains(&get.name) {
+            return None;
+        }
+        let step = *self.analysis.symbols.steps.get(step.id)?;
+        let key = match &item.subscript_expr {
+            Expr::Const(constant) => i64::try_from(constant.value.clone()).ok()?.to_string(),
+            other => match path(other)? {
+                ("each", fields) => self.each?.text(&fields)?.to_owned(),
+                _ => return None,
+            },
+        };
+        self.size_of_act(step, &key)
+    }
+
+    fn size_of_act(&self, step: usize, key: &str) -> Option<Size> {
+        match &self.flow.act(step, key)?.effect.kind {
+            EffectKind::Size(size) => size.clone(),
+            _ => None,
         }
     }
 
     /// Returns the size of a path to an output that is what the step was asked for.
     fn size_of_path(&self, root: &str, fields: &[&str]) -> Option<Size> {
+        if let ("each", Some(each)) = (root, self.each) {
+            return self.size(each.node(fields)?);
+        }
         let step = *self.analysis.symbols.steps.get(root)?;
         let flow = self.flow.steps.get(step)?;
         match fields {
+            [key, field] if SIZES.contains(field) && !flow.acts.is_empty() => {
+                self.size_of_act(step, key)
+            }
+            [field] if !flow.acts.is_empty() => self.size_of_output(step, field),
             [field] if SIZES.contains(field) => flow.size.clone(),
             ["before", field] if SIZES.contains(field) => {
                 flow.before.current.as_ref().map(|(size, _)| size.clone())

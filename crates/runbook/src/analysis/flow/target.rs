@@ -86,22 +86,25 @@ impl std::fmt::Display for Part {
 }
 
 impl Reading<'_, '_> {
-    /// Returns the target of a step without `for_each`.
+    /// Returns the target of a step, for one of its items if it has some.
     pub(super) fn target(&self, action: &ActionSignature, with: &Node) -> Option<Target> {
         if let Some(node) = GROUPS.iter().find_map(|name| with.member(name)) {
             return self.group(node);
         }
-        if let Some((kind, node)) =
-            WORKLOADS.iter().find_map(|kind| with.member(kind).map(|node| (*kind, node)))
-        {
-            let namespace = self.part(with.member("namespace")?)?;
-            return Some(Target {
-                parts: vec![("namespace", namespace), (kind, self.part(node)?)],
-            });
+        if WORKLOADS.iter().any(|kind| with.member(kind).is_some()) {
+            return self.workload(with);
         }
         // A step that finds a group has it as its output.
         let finds = ["region", "name", "desired"].iter().all(|f| action.output.field(f).is_some());
         if finds { self.named(with) } else { None }
+    }
+
+    /// Returns the workload that a record names.
+    pub(crate) fn workload(&self, record: &Node) -> Option<Target> {
+        let (kind, node) =
+            WORKLOADS.iter().find_map(|kind| record.member(kind).map(|node| (*kind, node)))?;
+        let namespace = self.part(record.member("namespace")?)?;
+        Some(Target { parts: vec![("namespace", namespace), (kind, self.part(node)?)] })
     }
 
     /// Returns the group that a record names.
@@ -123,6 +126,18 @@ impl Reading<'_, '_> {
     fn group(&self, node: &Node) -> Option<Target> {
         let by_step = |node: &Node| {
             let (root, fields) = simple_path(template_text(node)?)?;
+            if let ("each", Some(each)) = (root, self.each) {
+                return match each.node(&fields) {
+                    // An item is no item of itself.
+                    Some(item) => Reading { each: None, ..*self }.group(item),
+                    None => Some(Target {
+                        parts: vec![(
+                            "name",
+                            Part::Other(each.name(format!("each.{}", fields.join(".")))),
+                        )],
+                    }),
+                };
+            }
             matches!(fields.as_slice(), [] | ["name"]).then(|| self.target_of(root)).flatten()
         };
         if let Some(target) = by_step(node).filter(|target| !target.is_workload()) {
@@ -139,12 +154,20 @@ impl Reading<'_, '_> {
     }
 
     /// Returns a part of a name.
-    fn part(&self, node: &Node) -> Option<Part> {
+    pub(super) fn part(&self, node: &Node) -> Option<Part> {
         let text = node.text()?;
         if template_text(node).is_none() {
             return Some(Part::Text(text.to_owned()));
         }
-        Some(self.part_of(text))
+        let Some(each) = self.each else { return Some(self.part_of(text)) };
+        let written = each.written(text);
+        if !template::is_template(&written) {
+            return Some(Part::Text(written));
+        }
+        Some(match self.part_of(&written) {
+            Part::Other(text) => Part::Other(each.name(text)),
+            part => part,
+        })
     }
 
     /// Returns the part that a template says. Two that are written alike are the same.
