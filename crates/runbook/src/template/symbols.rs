@@ -32,6 +32,8 @@ pub(crate) struct Items {
     /// The type of `each`.
     pub(crate) each: Type,
     pub(crate) shape: ItemsShape,
+    /// The keys of a map that is written down.
+    pub(crate) keys: Option<Arc<[String]>>,
     /// Whether the run continues when an item fails.
     pub(crate) may_fail: bool,
 }
@@ -53,7 +55,15 @@ impl StepOutput {
         let element = if items.may_fail { one.or_null() } else { one };
         match items.shape {
             ItemsShape::List => Type::list(element),
-            ItemsShape::Map => Type::map(element),
+            ItemsShape::Map => match &items.keys {
+                Some(keys) => {
+                    let name = format!("map of {}", element.plural());
+                    let field = |key: &String| Field::required(key, element.clone());
+                    let fields = keys.iter().map(field).collect();
+                    Type::Record(Arc::new(RecordType { name, fields, ..RecordType::default() }))
+                }
+                None => Type::map(element),
+            },
             ItemsShape::Unknown => Type::Any,
         }
     }
@@ -67,7 +77,13 @@ impl Items {
             Type::Map(of, _) => (entry(of), ItemsShape::Map),
             _ => (Type::Any, ItemsShape::Unknown),
         };
-        Self { each, shape, may_fail }
+        Self { each, shape, keys: None, may_fail }
+    }
+
+    /// Returns the items of a map that is written down, of which all values are of a type.
+    pub(crate) fn of_keys(keys: Vec<String>, value: &Type, may_fail: bool) -> Self {
+        let (each, shape) = (entry(value), ItemsShape::Map);
+        Self { each, shape, keys: Some(keys.into()), may_fail }
     }
 }
 

@@ -25,6 +25,7 @@ pub use parse::{MAX_TYPE_DEPTH, ParseTypeError};
 pub use relation::{FieldChecks, FieldRelation, Given, RefusedText};
 pub use schema::UnsupportedSchema;
 pub use syntax::Syntax;
+pub(crate) use syntax::quantity;
 
 /// The type of a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -204,10 +205,11 @@ impl Type {
             Self::Optional(of) => return format!("{} or null", of.with_article()),
             Self::List(of, _) => {
                 if let Self::Optional(of) = of.as_ref() {
-                    let list = Self::list((**of).clone());
-                    return format!("a {list}, some of which may be null");
+                    return format!("a list of {}, some of which may be null", of.plural());
                 }
+                return format!("a list of {}", of.plural());
             }
+            Self::Map(of, _) => return format!("a map of {}", of.plural()),
             _ => {}
         }
         let name = self.to_string();
@@ -215,6 +217,30 @@ impl Type {
             (Self::Enum(_) | Self::Any | Self::Null, _) => name,
             (_, Some('a' | 'e' | 'i' | 'o' | 'u')) => format!("an {name}"),
             _ => format!("a {name}"),
+        }
+    }
+
+    /// Returns the name of several values: "strings", "records of name, uid".
+    pub(crate) fn plural(&self) -> String {
+        if let Some(kind) = self.own_kind() {
+            return kind.plural().to_owned();
+        }
+        match self {
+            Self::String(_) => "strings".to_owned(),
+            Self::List(of, _) => format!("lists of {}", of.plural()),
+            Self::Map(of, _) => format!("maps of {}", of.plural()),
+            Self::Optional(of) => format!("{} or null", of.plural()),
+            Self::Record(_) => {
+                let name = self.to_string();
+                match name.split_once(" of ") {
+                    Some((what @ ("record" | "output"), of)) => format!("{what}s of {of}"),
+                    _ => name,
+                }
+            }
+            Self::Enum(_) | Self::Null => self.to_string(),
+            Self::Any | Self::Boolean | Self::Integer(_) | Self::Number(_) | Self::Duration => {
+                format!("{self}s")
+            }
         }
     }
 

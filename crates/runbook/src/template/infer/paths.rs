@@ -181,7 +181,13 @@ impl Inference<'_> {
         let (wanted, fits, of) = match base {
             Type::List(of, _) => ("an integer", matches!(subscript, Type::Integer(_)), *of),
             Type::Map(of, _) => ("a string", subscript.is_text(), *of),
-            Type::Record(_) => ("a string", subscript.is_text(), Type::Any),
+            Type::Record(record) => {
+                let mut types = record.fields.iter().map(|field| &field.ty);
+                // The items of a map that is written down are of one type.
+                let first = types.next().filter(|first| types.all(|ty| ty == *first));
+                let of = first.filter(|_| record.name.starts_with("map of"));
+                ("a string", subscript.is_text(), of.cloned().unwrap_or(Type::Any))
+            }
             Type::Any => return Type::Any,
             other => {
                 let span = self.span_of(&get.expr);
