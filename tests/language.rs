@@ -480,6 +480,7 @@ const UNCOVERING: &[(&str, &str)] = &[
     ("invalid_input.yaml:5:", "string"),
     ("unknown_action.yaml:4:", "find_nodegroup"),
     ("unknown_runbook.yaml:4:", "close-node"),
+    ("wrong_operand.yaml:31:45:", "'surge'"),
 ];
 
 /// A suggestion is what `validate --fix` and the editors write: the text with it has one diagnostic less, and no other.

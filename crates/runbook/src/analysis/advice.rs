@@ -29,7 +29,7 @@ pub(super) fn advice(node: &Node, wanted: &Type) -> Option<Advice> {
         Type::Boolean => Some(boolean(node)),
         Type::Integer(_) | Type::Number(_) => number(node, wanted.non_null()),
         Type::List(of, _) => list(node, of),
-        Type::Map(_, keys) => Some(map(node, *keys)),
+        Type::Map(of, keys) => Some(map(node, of, *keys)),
         Type::Record(record) => one_record(node, record),
         ty @ Type::String(_) => string(node, ty),
         _ => None,
@@ -46,6 +46,12 @@ fn boolean(node: &Node) -> Advice {
 
 fn number(node: &Node, wanted: &Type) -> Option<Advice> {
     let text = node.text()?.trim();
+    if text.strip_suffix('%').is_some_and(|share| share.parse::<u32>().is_ok()) {
+        let share = text.trim_end_matches('%');
+        let help =
+            format!("write a number, or compute it: \"{{{{ STEP.FIELD * {share} // 100 }}}}\"");
+        return Some(Advice::say(help));
+    }
     let is_number = text.parse::<f64>().is_ok_and(f64::is_finite);
     if !is_number {
         return None;
@@ -95,11 +101,11 @@ fn is_of(word: &str, of: &Type) -> bool {
 
 /// Whether a text can be an item of a list in brackets without quotes.
 fn is_plain(text: &str) -> bool {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_./=@".contains(c);
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_./=@:".contains(c);
     text.chars().all(is_allowed) && !text.starts_with(['-', '@', '='])
 }
 
-fn map(node: &Node, keys: Option<Syntax>) -> Advice {
+fn map(node: &Node, of: &Type, keys: Option<Syntax>) -> Advice {
     if let Some((key, value)) = node.text().and_then(|text| text.split_once('='))
         && is_plain(key)
         && is_plain(value)
@@ -107,6 +113,21 @@ fn map(node: &Node, keys: Option<Syntax>) -> Advice {
         return Advice::write(format!("{{{key}: {value}}}"));
     }
     if let Some(items) = node.items() {
+        // `[{name: A, value: b}]` of Kubernetes.
+        let named = |item: &Node| {
+            let (name, value) = (item.member("name")?.text()?, item.member("value")?.text()?);
+            (is_plain(name) && is_plain(value)).then(|| format!("{name}: {value}"))
+        };
+        let pairs: Option<Vec<String>> = items.iter().take(5).map(named).collect();
+        if let Some(pairs) = pairs.filter(|pairs| !pairs.is_empty()) {
+            let more = if items.len() > pairs.len() { ", …" } else { "" };
+            return Advice::say(format!("write a mapping: {{{}{more}}}", pairs.join(", ")));
+        }
+        if items.iter().any(|item| item.member("op").is_some() && item.member("path").is_some()) {
+            return Advice::say(
+                "write the fields as they are to be, such as {spec: {replicas: 3}}",
+            );
+        }
         // `[a=b]`
         let pair = |item: &Node| {
             let (key, value) = item.text()?.split_once('=')?;
@@ -118,8 +139,16 @@ fn map(node: &Node, keys: Option<Syntax>) -> Advice {
             return Advice::say(format!("write a mapping: {{{}{more}}}", pairs.join(", ")));
         }
     }
-    let key = keys.map_or("KEY", Syntax::example);
-    Advice::say(format!("write a mapping: {{{key}: …}}"))
+    if node.text().is_some_and(|text| text.trim_start().starts_with('{')) {
+        return Advice::say("write it as a mapping, without quotes around it");
+    }
+    let key = match keys {
+        Some(Syntax::LabelKey) => Syntax::LabelKey.example(),
+        Some(_) => "NAME",
+        None => "KEY",
+    };
+    let value = node.text().filter(|text| text.len() <= 60 && is_of(text, of));
+    Advice::say(format!("write a mapping: {{{key}: {}}}", value.unwrap_or("…")))
 }
 
 /// Shows the fields that the record needs; with the given value, where it is plain which field it belongs to.
@@ -129,6 +158,22 @@ fn one_record(node: &Node, record: &RecordType) -> Option<Advice> {
 
 /// Returns the fields of [`one_record`], as they are written.
 fn fields_of(node: &Node, record: &RecordType) -> Option<String> {
+    // `key=value:Effect` of kubectl.
+    if let Some((pair, effect)) = node.text().and_then(|text| text.split_once(':'))
+        && record.field("key").is_some()
+        && record.field("effect").is_some()
+        && is_plain(pair)
+        && is_plain(effect)
+    {
+        let value = match pair.split_once('=') {
+            Some((key, value)) if record.field("value").is_some() && !value.is_empty() => {
+                format!("key: {key}, value: {value}")
+            }
+            Some((key, _)) => format!("key: {key}"),
+            None => format!("key: {pair}"),
+        };
+        return Some(format!("{value}, effect: {effect}"));
+    }
     // `condition=Ready` says itself which field it belongs to.
     if let Some((name, value)) = node.text().and_then(|text| text.split_once('='))
         && record.field(name).is_some()

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::super::duration::Duration;
 use super::super::evaluate::{Expression, Fault, FaultKind, Known as KnownValues};
 use super::super::template::{self, parts};
-use super::super::types::{MismatchReason, Type, ValueMismatch};
+use super::super::types::{MismatchReason, Type, TypeMismatch, ValueMismatch};
 use super::super::yaml::SourceMap;
 use super::{Analysis, Role, TemplateSite, empty_message};
 
@@ -84,7 +84,11 @@ impl Analysis<'_> {
     fn valid_defaults(&self) -> Map<String, Json> {
         let mut defaults = Map::new();
         for (input, value) in self.document.inputs.iter().zip(&self.defaults) {
+            // `}}` is left over from a template, and reported as that.
             let is_wrong = input.default.is_some_and(|node| {
+                if node.text().is_some_and(|text| text.contains("}}")) {
+                    return true;
+                }
                 let within =
                     |at: &Range<usize>| node.span.start <= at.start && at.end <= node.span.end;
                 self.default_issues.iter().any(|issue| within(&issue.span))
@@ -144,6 +148,10 @@ impl<'a> Evaluation<'a, '_> {
     fn check(&mut self, site: &'a TemplateSite<'_>, is_certain: bool) {
         let is_certain = is_certain || matches!(site.role, Role::When | Role::Text);
         let inferred = &site.inferred;
+        // What has a wrong type is reported as that.
+        if matches!(site.wanted.check_assignable(&inferred.ty), Err(TypeMismatch::Incompatible)) {
+            return;
+        }
         let depends_on_steps = !inferred.steps.is_empty();
         if !inferred.issues.is_empty() {
             return;

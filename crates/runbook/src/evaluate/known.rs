@@ -23,6 +23,8 @@ pub(crate) struct Known<'a> {
     is_present: Option<&'a dyn Fn(&Expr<'_>) -> bool>,
     /// Whether a path has a number in every run that is never negative.
     is_count: Option<&'a dyn Fn(&Expr<'_>) -> bool>,
+    /// The least and the greatest number that a path can have.
+    bounds: Option<&'a dyn Fn(&Expr<'_>) -> (Option<i128>, Option<i128>)>,
 }
 
 /// A part of an expression that fails when it is evaluated.
@@ -49,7 +51,13 @@ impl<'a> Known<'a> {
     /// Creates the values of inputs; those without one are not known.
     pub(crate) fn new(inputs: &Map<String, Json>) -> Self {
         let scope = EvaluationScope::new(inputs);
-        Self { scope, inputs: inputs.keys().cloned().collect(), is_present: None, is_count: None }
+        Self {
+            scope,
+            inputs: inputs.keys().cloned().collect(),
+            is_present: None,
+            is_count: None,
+            bounds: None,
+        }
     }
 
     /// Tells which paths have a value in every run.
@@ -60,6 +68,43 @@ impl<'a> Known<'a> {
     /// Tells which paths have a number in every run that is never negative.
     pub(crate) fn with_counts(self, is_count: &'a dyn Fn(&Expr<'_>) -> bool) -> Self {
         Self { is_count: Some(is_count), ..self }
+    }
+
+    /// Tells within which bounds the number of a path is in every run.
+    pub(crate) fn with_bounds(
+        self,
+        bounds: &'a dyn Fn(&Expr<'_>) -> (Option<i128>, Option<i128>),
+    ) -> Self {
+        Self { bounds: Some(bounds), ..self }
+    }
+
+    /// Whether a comparison is false for every number within the bounds of its path. One that is true for all of them
+    /// may be there for the reader.
+    fn is_out_of_bounds(&self, left: &Expr<'_>, op: CompareOpKind, right: &Expr<'_>) -> bool {
+        use CompareOpKind::{Eq, Gt, Gte, Lt, Lte};
+        let Some(bounds) = self.bounds else { return false };
+        let number = |expr| self.value(expr).and_then(|value| i64::try_from(value).ok());
+        let ((least, most), op, number) = match (number(left), number(right)) {
+            (None, Some(number)) => (bounds(left), op, number),
+            (Some(number), None) => match turned(op) {
+                Some(op) => (bounds(right), op, number),
+                None => return false,
+            },
+            _ => return false,
+        };
+        let number = i128::from(number);
+        let (below, above) = (
+            |n: i128| least.is_some_and(|least| least >= n),
+            |n: i128| most.is_some_and(|most| most <= n),
+        );
+        match op {
+            Gt => above(number),
+            Gte => above(number - 1),
+            Lt => below(number),
+            Lte => below(number + 1),
+            Eq => above(number - 1) || below(number + 1),
+            _ => false,
+        }
     }
 
     /// Whether an expression is never negative: a length, or a count in an output.
@@ -162,7 +207,7 @@ impl<'a> Known<'a> {
                 let pairs = parts::comparisons(expr);
                 let truths: Vec<Option<bool>> =
                     pairs.iter().map(|(left, op, right)| self.compared(left, *op, right)).collect();
-                if truths.contains(&Some(false)) {
+                if truths.contains(&Some(false)) || is_empty_chain(&pairs) {
                     return Some(false);
                 }
                 (!truths.is_empty() && truths.iter().all(Option::is_some)).then_some(true)
@@ -209,7 +254,7 @@ impl<'a> Known<'a> {
         let (op, limit) = match (self.is_count(left), self.is_count(right)) {
             (true, false) => (op, number(right)?),
             (false, true) => (turned(op)?, number(left)?),
-            _ => return None,
+            _ => return self.is_out_of_bounds(left, op, right).then_some(false),
         };
         match (op, limit) {
             (Gte, ..=0) | (Gt | Ne, ..=-1) => Some(true),
@@ -370,6 +415,14 @@ fn excludes(left: &Expr<'_>, right: &Expr<'_>, all: bool) -> bool {
     }
 }
 
+/// Whether no number is within the bounds of a chain: `5 < x < 3`.
+fn is_empty_chain(pairs: &[(&Expr<'_>, CompareOpKind, &Expr<'_>)]) -> bool {
+    let [(a, first, b), (c, second, d)] = pairs else { return false };
+    let one = Interval::of_pair(a, *first, b, true);
+    let two = Interval::of_pair(c, *second, d, true);
+    one.zip(two).is_some_and(|(one, two)| one.of == two.of && one.is_apart(&two))
+}
+
 /// The numbers for which a comparison with a constant is true.
 struct Interval {
     of: String,
@@ -381,14 +434,19 @@ struct Interval {
 impl Interval {
     /// Returns the interval of a comparison; where `truth` is false, of its opposite.
     fn of(expr: &Expr<'_>, truth: bool) -> Option<Self> {
+        match parts::comparisons(expr).as_slice() {
+            [(left, op, right)] => Self::of_pair(left, *op, right, truth),
+            _ => None,
+        }
+    }
+
+    fn of_pair(left: &Expr<'_>, op: CompareOpKind, right: &Expr<'_>, truth: bool) -> Option<Self> {
         use CompareOpKind::{Eq, Gt, Gte, Lt, Lte, Ne};
         const ALL: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
-        let pairs = parts::comparisons(expr);
-        let [(left, op, right)] = pairs.as_slice() else { return None };
         let number = |expr: &Expr<'_>| f64::try_from(expr.as_const()?).ok();
         let (of, op, number) = match (number(left), number(right)) {
-            (None, Some(number)) => (canonical(left), *op, number),
-            (Some(number), None) => (canonical(right), turned(*op)?, number),
+            (None, Some(number)) => (canonical(left), op, number),
+            (Some(number), None) => (canonical(right), turned(op)?, number),
             _ => return None,
         };
         let (from, to) = match (op, truth) {

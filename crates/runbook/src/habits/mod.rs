@@ -11,7 +11,7 @@ pub(crate) use actions::action;
 pub(crate) use expressions::{Rewrite, call, filter, name, test, test_name};
 pub(crate) use keys::{Key, key};
 pub(crate) use parameters::{not_needed, parameter};
-pub(crate) use values::{boolean, duration, on_failure, type_name};
+pub(crate) use values::{boolean, duration, enum_value, on_failure, type_name};
 
 /// Returns a word without the signs between its parts, in lower case: `onFailure`, `on-failure` and `on_failure` are
 /// the same word.

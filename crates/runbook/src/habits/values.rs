@@ -27,6 +27,28 @@ pub(crate) fn boolean(written: &str) -> Option<bool> {
     }
 }
 
+/// Words for the values of enums, each with the value that they can mean.
+const ENUM_WORDS: &[(&str, &[&str])] = &[
+    ("ready", &["running", "available", "up", "healthy", "started", "present", "complete"]),
+    ("gone", &["deleted", "absent", "removed", "terminated", "missing", "down", "notready"]),
+    ("Warning", &["error", "warn", "critical", "alert", "failure"]),
+    ("Normal", &["info", "information", "notice", "ok", "success"]),
+    ("NoSchedule", &["unschedulable", "cordon"]),
+    ("NoExecute", &["evict", "drain"]),
+];
+
+/// Returns the value of an enum that a word means.
+pub(crate) fn enum_value(written: &str, values: &[String]) -> Option<String> {
+    let word = folded(written);
+    let has = |value: &str| values.iter().any(|known| known == value);
+    let meant = ENUM_WORDS.iter().find(|(ours, words)| has(ours) && words.contains(&word.as_str()));
+    if let Some((ours, _)) = meant {
+        return Some((*ours).to_owned());
+    }
+    // The type of a field.
+    type_name(written).filter(|name| has("string") && has(name))
+}
+
 /// Returns the duration that a text means: `10 minutes`, `PT10M`, `1.5h`, `600`.
 pub(crate) fn duration(written: &str) -> Option<String> {
     /// Longer texts are not read.

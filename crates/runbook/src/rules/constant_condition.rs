@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use minijinja::machinery::ast::{BinOpKind, Expr};
+use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr};
 use serde_json::Map;
 
 use super::super::analysis::{AnalyzedStep, Role, TemplateSite};
@@ -43,7 +43,9 @@ enum Purpose {
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let is_present = |path: &Expr<'_>| analysis.type_of_present(path).is_some();
     let is_count = |path: &Expr<'_>| is_count(analysis, path);
+    let bounds = |path: &Expr<'_>| bounds(analysis, path);
     let known = Known::new(&Map::new()).with_present(&is_present).with_counts(&is_count);
+    let known = known.with_bounds(&bounds);
     // Many steps have the same condition.
     let mut variable = HashSet::new();
     for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
@@ -63,6 +65,18 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         check_literal_assertion(raw, step, diagnostics);
     }
     check_tests_of_null(analysis, &known, diagnostics);
+}
+
+/// Returns the bounds of an input that is an integer.
+fn bounds(analysis: &Analysis<'_>, path: &Expr<'_>) -> (Option<i128>, Option<i128>) {
+    let Expr::GetAttr(get) = path else { return (None, None) };
+    if !matches!(&get.expr, Expr::Var(var) if var.id == "inputs") {
+        return (None, None);
+    }
+    match analysis.symbols.inputs.field(get.name).map(|field| &field.ty) {
+        Some(Type::Integer(bounds)) => (bounds.minimum, bounds.maximum),
+        _ => (None, None),
+    }
 }
 
 /// Whether a path is a field of an output whose type has no negative number.
@@ -136,7 +150,8 @@ fn check_template(
     let Some(text) = site.node.text() else { return false };
     let Ok(template) = template::parse(text) else { return false };
     let Some(condition) = template.whole() else { return false };
-    if let Some(truth) = known.truth(condition) {
+    let has_all = || has_all_values(analysis, condition).then_some(true);
+    if let Some(truth) = known.truth(condition).or_else(has_all) {
         if let Some((message, help)) = describe(purpose, truth) {
             let span = inferred.span.clone();
             diagnostics.push(match asked_of_null(analysis, condition) {
@@ -161,6 +176,43 @@ fn check_template(
         diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
     }
     !decided.is_empty()
+}
+
+/// Whether a condition is true for each value of an enum: `mode in ['a', 'b']`, `mode == 'a' or mode == 'b'`.
+fn has_all_values(analysis: &Analysis<'_>, condition: &Expr<'_>) -> bool {
+    let (mut path, mut words) = (None, Vec::new());
+    if !collect_words(condition, &mut path, &mut words) {
+        return false;
+    }
+    let ty = path.and_then(|path| analysis.type_of_present(path));
+    match ty {
+        Some(Type::Enum(values)) => values.iter().all(|value| words.contains(&value.as_str())),
+        _ => false,
+    }
+}
+
+/// Collects the words that one path is compared with, and returns whether the condition is nothing but that.
+fn collect_words<'e, 't>(
+    expr: &'e Expr<'t>,
+    path: &mut Option<&'e Expr<'t>>,
+    words: &mut Vec<&'e str>,
+) -> bool {
+    if let Expr::BinOp(op) = expr
+        && matches!(op.op, BinOpKind::ScOr)
+    {
+        return collect_words(&op.left, path, words) && collect_words(&op.right, path, words);
+    }
+    let pairs = parts::comparisons(expr);
+    let [(of, op, with)] = pairs.as_slice() else { return false };
+    match op {
+        CompareOpKind::Eq => words.extend(parts::word(with)),
+        CompareOpKind::In => {
+            words.extend(parts::items(with).unwrap_or_default().iter().filter_map(parts::word));
+        }
+        _ => return false,
+    }
+    let known = *path.get_or_insert(of);
+    canonical(known) == canonical(of)
 }
 
 /// Finds the operands of `and` and `or` that compare a count with what it always, or never, is.

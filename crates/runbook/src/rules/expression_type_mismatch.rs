@@ -47,6 +47,7 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
             Json::String(text) => quoted(text),
             value => value.to_string(),
         };
+        let is_quoted = matches!(&value, Json::String(text) if is_expression(analysis, site, text));
         let mismatch = site.wanted.coerce(value).err()?;
         let is_plain = found.len() <= 60 && mismatch.path.is_empty();
         let message = match mismatch.reason {
@@ -57,7 +58,11 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
             reason if is_plain => format!("'{path}' {reason}, not {found}"),
             reason => format!("'{path}' {reason}"),
         };
-        return Some(Diagnostic::new(&RULE, span, message));
+        let mut diagnostic = Diagnostic::new(&RULE, span, message);
+        if is_quoted {
+            diagnostic.help = Some("remove the quotes inside {{ … }}".to_owned());
+        }
+        return Some(diagnostic);
     }
     let wanted = site.wanted.non_null().with_article();
     let found = inferred.ty.with_article();
@@ -66,7 +71,7 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
         TypeMismatch::Incompatible => {
             let message = format!("'{path}' must be {wanted}, but this expression yields {found}");
             let mut diagnostic = Diagnostic::new(&RULE, span, message);
-            diagnostic.help = help(site);
+            diagnostic.help = help(site).or_else(|| other_group(analysis, site));
             Some(name_field_beside(diagnostic, analysis, site))
         }
         TypeMismatch::OutOfRange(limits) => {
@@ -90,6 +95,15 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
     }
 }
 
+/// Whether a constant text is an expression that uses an input or a step.
+fn is_expression(analysis: &Analysis<'_>, site: &TemplateSite<'_>, text: &str) -> bool {
+    let root = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next();
+    let is_known =
+        root.is_some_and(|root| root == "inputs" || analysis.symbols.steps.contains_key(root));
+    let is_text = site.wanted.non_null().is_text();
+    is_known && !is_text && template::parse(&format!("{{{{ {text} }}}}")).is_ok()
+}
+
 /// Returns the parameter of the same action that takes values of the kind.
 fn parameter_for<'a>(analysis: &'a Analysis<'_>, site: &TemplateSite<'_>) -> Option<&'a str> {
     let kind = site.inferred.ty.kind()?;
@@ -98,6 +112,21 @@ fn parameter_for<'a>(analysis: &'a Analysis<'_>, site: &TemplateSite<'_>) -> Opt
         field.ty.kind() == Some(kind) && field.ty.check_assignable(&site.inferred.ty).is_ok()
     };
     signature.params.fields.iter().find(takes_it).map(|field| field.name.as_str())
+}
+
+/// Returns that a name is that of another kind of group, which another parameter takes with its region.
+fn other_group(analysis: &Analysis<'_>, site: &TemplateSite<'_>) -> Option<String> {
+    let action = analysis.steps.get(site.step)?.signature?;
+    let Type::Record(_) = site.wanted.non_null() else { return None };
+    let step = site.node.text().and_then(template::inside_braces)?.strip_suffix(".name")?;
+    let output = analysis.symbols.outputs.get(*analysis.symbols.steps.get(step)?)?;
+    let record = output.record.as_ref().filter(|_| output.items.is_none())?;
+    let whole = Type::Record(Arc::clone(record));
+    let takes = |field: &&Field| {
+        matches!(field.ty.non_null(), Type::Record(_)) && field.ty.check_assignable(&whole).is_ok()
+    };
+    let parameter = action.params.fields.iter().find(takes)?;
+    Some(format!("write {}: \"{{{{ {step} }}}}\"", parameter.name))
 }
 
 /// Returns the parameter of the same action that takes such a record.
@@ -215,7 +244,27 @@ fn help(site: &TemplateSite<'_>) -> Option<String> {
             "write {{KEY: \"{{{{ {expression} }}}}\"}}, with the key that is meant"
         ));
     }
+    if let (Type::List(of, _), Type::List(inner, _)) = (wanted, ty)
+        && let Type::List(item, _) = inner.non_null()
+        && of.check_assignable(item).is_ok()
+    {
+        let help = "this is a list of lists: write 'for_each' with the outer list, and one of its items here";
+        return Some(help.to_owned());
+    }
+    if let (Type::List(..), true, Some(text)) = (wanted, ty.is_text(), expression(site))
+        && let Some((_, filter)) = text.rsplit_once('|')
+        && filter.trim_start().starts_with("join")
+    {
+        return Some(format!("leave '| {}' out: it makes a text of the list", filter.trim()));
+    }
+    if let (Type::List(of, _), ty) = (wanted, ty)
+        && of.check_assignable(ty).is_ok()
+        && let Some(expression) = expression(site)
+    {
+        return Some(format!("put it into a list: [\"{{{{ {expression} }}}}\"]"));
+    }
     let text = match (wanted, ty) {
+        (Type::Integer(_), Type::List(..)) => "use '| length' for the number of items",
         (Type::Integer(_), Type::Number(_)) if site.inferred.divides => {
             "'/' yields a fraction: use '//', or '| int'"
         }
@@ -229,6 +278,18 @@ fn help(site: &TemplateSite<'_>) -> Option<String> {
         (Type::Boolean, ty) if ty.is_numeric() => "compare it, such as x > 0",
         (Type::Boolean, ty) if ty.is_text() => "compare it, such as x == 'yes', or use '| bool'",
         (Type::Boolean, Type::List(..)) => "compare its length, such as x | length > 0",
+        // Names are not joined to one name.
+        (Type::String(text), Type::List(of, _)) if text.syntax.is_some() && of.is_text() => {
+            let expression = expression(site)?;
+            let one = if expression.contains([' ', '|']) {
+                format!("({expression})[0]")
+            } else {
+                format!("{expression}[0]")
+            };
+            return Some(format!(
+                "write 'for_each: \"{{{{ {expression} }}}}\"' in the step, and \"{{{{ each }}}}\" here; for one of them: {one}"
+            ));
+        }
         (Type::String(_), Type::List(of, _)) => joining(of),
         _ => return None,
     };

@@ -20,6 +20,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let message = "function calls are not supported in templates";
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         let written = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
+        if let Some(field) = called_field(analysis, call) {
+            let help = format!("write {field}: it is a field, and no function");
+            diagnostics.push(diagnostic.help(help));
+            continue;
+        }
         diagnostics.push(match habits::call(call) {
             Some(rewrite) => {
                 let mut diagnostic = diagnostic.rewrite(rewrite);
@@ -30,4 +35,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             None => diagnostic.help("use a filter: name | upper, nodes | length"),
         });
     }
+}
+
+/// Returns the field of an output that a call without arguments names: `pods.count()`.
+fn called_field<'c>(analysis: &Analysis<'_>, call: &'c str) -> Option<&'c str> {
+    let path = call.strip_suffix("()")?;
+    let (step, field) = path.split_once('.')?;
+    let output = analysis.symbols.outputs.get(*analysis.symbols.steps.get(step)?)?;
+    let has_field = output.record.as_ref()?.field(field).is_some();
+    (has_field && output.items.is_none()).then_some(path)
 }

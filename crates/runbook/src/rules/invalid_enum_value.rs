@@ -1,6 +1,7 @@
 //! A value that is not one of an enum's values.
 
 use super::super::analysis::ArgumentIssueKind;
+use super::super::habits;
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -20,6 +21,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         let message = format!("{} is not a valid value for '{path}'", quoted(found));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
+        if let Some(meant) = habits::enum_value(found, values) {
+            diagnostics.push(diagnostic.replace(&meant));
+            continue;
+        }
         let values = values.iter().map(String::as_str);
         diagnostics.push(diagnostic.suggest(&diagnostics.spelling, found, values));
     }

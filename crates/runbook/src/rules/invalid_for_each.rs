@@ -95,8 +95,16 @@ fn check_literal(node: &Node, diagnostics: &mut Diagnostics) {
             let message = format!("'for_each' must be a list or a map, not {}", node.describe());
             let diagnostic = Diagnostic::new(&RULE, start_span(node), message);
             return diagnostics.push(match node.text() {
-                Some(text) if !node.is_null() => {
+                Some(text) if text.trim().parse::<f64>().is_ok() => diagnostic.help(
+                    "write the list of the items, such as [a, b, c]: a step is not repeated by a number",
+                ),
+                Some(text) if !node.is_null() && !text.contains([' ', ',']) => {
                     diagnostic.help(format!("write \"{{{{ {text} }}}}\" or [{text}]"))
+                }
+                Some(text) if !node.is_null() && text.len() <= 80 => {
+                    let words: Vec<&str> =
+                        text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+                    diagnostic.help(format!("write [{}]", words.join(", ")))
                 }
                 _ => diagnostic.help("write \"{{ … }}\" or a list"),
             });

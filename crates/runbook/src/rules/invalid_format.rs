@@ -42,6 +42,38 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let name = kubectl_name(text).filter(|_| of_kubectl);
         let comment = [" // ", " /* "].iter().find(|sign| text.contains(**sign));
         // `kubectl label node a in-rotation-`
+        let is_list_item = path.ends_with(']');
+        if is_list_item && text.contains(',') && text.len() <= 200 {
+            let items: Vec<&str> =
+                text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+            let help = format!("write several items: {}", items.join(", "));
+            diagnostics.push(diagnostic.help(help));
+            continue;
+        }
+        let percentage = text.replace(' ', "");
+        if form.starts_with("must be a number or a percentage")
+            && percentage != text
+            && Syntax::Amount.matches(&percentage)
+        {
+            diagnostics.push(diagnostic.write(percentage));
+            continue;
+        }
+        if let Some(meant) = meant_name(form, text).filter(|_| kubectl_name(text).is_none()) {
+            diagnostics.push(diagnostic.write(meant));
+            continue;
+        }
+        if let Some(meant) = meant_format(form, text) {
+            diagnostics.push(diagnostic.write(meant));
+            continue;
+        }
+        if let Some(path) = object_path(form, text) {
+            diagnostics.push(diagnostic.write(path));
+            continue;
+        }
+        if text.starts_with('$') {
+            diagnostics.push(diagnostic.help(of_shell(analysis, text)));
+            continue;
+        }
         let removed = text.strip_suffix('-').filter(|key| {
             form.starts_with("has a key")
                 && ["labels", "annotations"].contains(&path.as_str())
@@ -118,6 +150,85 @@ fn check_literal_items(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             }
         }
     }
+}
+
+/// Returns what to write for a variable of a shell, or of another tool.
+fn of_shell(analysis: &Analysis<'_>, text: &str) -> String {
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let last = words.rfind(|word| !word.is_empty()).unwrap_or_default().to_ascii_lowercase();
+    match analysis.symbols.inputs.field(&last) {
+        Some(_) => format!("write \"{{{{ inputs.{last} }}}}\""),
+        None => "declare an input, and write \"{{ inputs.NAME }}\": a runbook has no variables"
+            .to_owned(),
+    }
+}
+
+/// Returns the name of an object of Kubernetes that a text means: with capital letters, other signs, or its namespace.
+fn meant_name(form: &str, text: &str) -> Option<String> {
+    let kinds = [
+        Syntax::KubernetesName,
+        Syntax::Namespace,
+        Syntax::NodeName,
+        Syntax::PodName,
+        Syntax::DeploymentName,
+        Syntax::StatefulSetName,
+        Syntax::DaemonSetName,
+    ];
+    let syntax =
+        kinds.into_iter().find(|kind| form.strip_prefix("must be ") == Some(&kind.sentence()))?;
+    let name = text.rsplit('/').next().unwrap_or(text).to_lowercase();
+    let name: String = name
+        .trim()
+        .chars()
+        .map(|c| if matches!(c, '_' | ' ' | '\u{2010}'..='\u{2015}') { '-' } else { c })
+        .collect();
+    (name != text && name.len() <= 63 && syntax.matches(&name)).then_some(name)
+}
+
+/// Returns the reason of an Event, or the version of Kubernetes, that a text means.
+fn meant_format(form: &str, text: &str) -> Option<String> {
+    let is = |syntax: Syntax| form.strip_prefix("must be ") == Some(&syntax.sentence());
+    let meant = if is(Syntax::EventReason) {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        let capital = |word: &str| {
+            let mut letters = word.chars();
+            letters
+                .next()
+                .map(|first| format!("{}{}", first.to_ascii_uppercase(), letters.as_str()))
+        };
+        words.filter_map(capital).collect::<String>()
+    } else if is(Syntax::KubernetesVersion) {
+        let version = text.strip_prefix(['v', 'V']).unwrap_or(text);
+        version.split(['.', '-']).take(2).collect::<Vec<_>>().join(".")
+    } else if is(Syntax::AwsRegion) {
+        // A zone is its region and a letter.
+        let region = text.to_ascii_lowercase().replace('_', "-");
+        match Syntax::AwsRegion.matches(&region) {
+            true => region,
+            false => region.trim_end_matches(|c: char| c.is_ascii_lowercase()).to_owned(),
+        }
+    } else {
+        return None;
+    };
+    let syntax = [Syntax::EventReason, Syntax::KubernetesVersion, Syntax::AwsRegion]
+        .into_iter()
+        .find(|s| is(*s))?;
+    (meant != text && meant.len() <= 100 && syntax.matches(&meant)).then_some(meant)
+}
+
+/// Returns the path to a field that is written as another tool takes it: `$.spec.replicas`, `{.spec.replicas}`,
+/// `/spec/replicas`.
+fn object_path(form: &str, text: &str) -> Option<String> {
+    if !form.starts_with("must be a path to a field") {
+        return None;
+    }
+    let bare = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
+    let bare = bare.strip_prefix('$').unwrap_or(bare).trim();
+    let path = match bare.strip_prefix('/') {
+        Some(pointer) => format!(".{}", pointer.replace('/', ".")),
+        None => bare.to_owned(),
+    };
+    (path != text && Syntax::ObjectPath.matches(&path)).then_some(path)
 }
 
 /// Returns the name of an object that is written as kubectl takes it: `deployment/relay`.

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use super::super::document::{DocumentIssueKind, RawStep, start_span};
+use super::super::duration::Duration;
 use super::super::habits;
+use super::super::types::Type;
 use super::super::yaml::{Node, NodeKind, ScalarStyle};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -31,13 +33,22 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                         diagnostic.write(format!("{{attempts: {attempts}}}"))
                     }
                     ("retry", _) => diagnostic.help("write {attempts: 3}, or remove it"),
-                    _ => diagnostic,
+                    _ => match of_input(what, found)
+                        .or_else(|| help(what, found).map(str::to_owned))
+                    {
+                        Some(help) => diagnostic.help(help),
+                        None => diagnostic,
+                    },
                 }
             }
             DocumentIssueKind::InvalidEnumValue { what, found, choices } => {
                 let message = format!("'{found}' is not a valid value for {what}");
                 let diagnostic = Diagnostic::new(&RULE, span, message);
                 let meant = Some(*what).filter(|what| *what == "on_failure");
+                if let [only] = choices {
+                    diagnostics.push(diagnostic.replace(*only));
+                    continue;
+                }
                 match meant.and_then(|_| habits::on_failure(found)) {
                     Some(meant) => diagnostic.replace(meant),
                     None if *what == "on_failure" && found.starts_with("retry") => diagnostic.help(
@@ -55,7 +66,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 let diagnostic = Diagnostic::new(&RULE, span, message.clone());
                 match meant {
                     Some(meant) if !message.contains("longer than 0s") => diagnostic.replace(meant),
-                    _ => diagnostic,
+                    Some(_) => diagnostic.help("write how long, such as 10m"),
+                    None => diagnostic,
                 }
             }
             _ => continue,
@@ -65,6 +77,44 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for step in &analysis.document.steps {
         check_step(analysis, step, diagnostics);
     }
+}
+
+/// Returns the declaration of an input that is given its default alone.
+fn of_input(what: &str, found: &str) -> Option<String> {
+    let text = found.strip_prefix("the string '")?.strip_suffix('\'')?;
+    let is_type = Type::parse(text).is_ok() || habits::type_name(text).is_some();
+    if !what.starts_with("the input '") || text.len() > 40 || is_type {
+        return None;
+    }
+    let ty = if text.parse::<Duration>().is_ok() { "duration" } else { "string" };
+    Some(format!("write {{type: {ty}, default: {text}}}"))
+}
+
+/// Returns what to write for a value that has not the type of its key.
+fn help(what: &str, found: &str) -> Option<&'static str> {
+    Some(match (what, found) {
+        ("action", "a mapping") => "write 'action: NAME', and the parameters under 'with'",
+        ("action", "a list") => "write one name; each action is a step of its own",
+        ("call", "a mapping") => "write 'call: NAME', and the inputs under 'with'",
+        ("outputs", "a list") => "write NAME: \"{{ STEP.FIELD }}\" for each output",
+        ("inputs", "a list") => "write NAME: {type: …} for each input, without '- '",
+        ("limits", "a list") => "write the limits as keys, without '- '",
+        ("defaults", "a list") => "write timeout, retry and on_failure as keys, without '- '",
+        ("on_failure", "a mapping") => "write 'on_failure: rollback', stop or continue",
+        (input, _) if input.starts_with("the input '") => match found {
+            "the string 'string'" => "write {type: string}",
+            "the string 'integer'" => "write {type: integer}",
+            "the string 'boolean'" => "write {type: boolean}",
+            "the string 'number'" => "write {type: number}",
+            "the string 'duration'" => "write {type: duration}",
+            "a list" => "write {type: list of string, default: [ … ]}",
+            found if found.starts_with("the integer") => "write {type: integer, default: …}",
+            found if found.starts_with("the number") => "write {type: number, default: …}",
+            found if found.starts_with("the boolean") => "write {type: boolean, default: …}",
+            _ => "write {type: …}, such as {type: string, default: …}",
+        },
+        _ => return None,
+    })
 }
 
 /// Returns the span of the `|` or `>` before a block of text.
@@ -86,6 +136,9 @@ fn check_step(analysis: &Analysis<'_>, step: &RawStep<'_>, diagnostics: &mut Dia
     };
     if let Some(with) = step.with.filter(|with| !is_map(with)) {
         let mut diagnostic = wrong(with, "with", "a mapping of parameters");
+        if with.items().is_some_and(|items| items.iter().any(|item| item.pairs().is_some())) {
+            diagnostic = diagnostic.help("write the parameters as keys, without '- '");
+        }
         if let Some(header) = block_header(analysis, with) {
             diagnostic.span = header;
             diagnostic = diagnostic.help("remove this sign: the parameters are the keys below it");
@@ -93,7 +146,8 @@ fn check_step(analysis: &Analysis<'_>, step: &RawStep<'_>, diagnostics: &mut Dia
         diagnostics.push(diagnostic);
     }
     if let Some(log) = step.log.filter(|log| !is_text(log)) {
-        diagnostics.push(wrong(log, "log", "a string"));
+        let help = "write one string; the items of a list in it: {{ … | join(', ') }}";
+        diagnostics.push(wrong(log, "log", "a string").help(help));
     }
 }
 

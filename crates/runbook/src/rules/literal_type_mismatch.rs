@@ -47,6 +47,9 @@ fn check_issue(
         let is_whole = !issue.span.is_empty();
         diagnostic.suggestion = replacement.clone().filter(|_| is_whole);
     }
+    if found == "nothing" && diagnostic.help.is_none() {
+        diagnostic.help = Some("write its value: none is given".to_owned());
+    }
     diagnostics.push(diagnostic);
 }
 

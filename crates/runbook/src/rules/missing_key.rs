@@ -14,10 +14,31 @@ that it calls, an input needs a type.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    for issue in &analysis.document.issues {
+    let issues = &analysis.document.issues;
+    for (index, issue) in issues.iter().enumerate() {
         let DocumentIssueKind::MissingKey { key, mapping } = issue.kind else {
             continue;
         };
+        // Both keys of a step are one mistake.
+        let beside = [index.checked_sub(1), index.checked_add(1)].into_iter().flatten();
+        let beside: Vec<_> = beside.filter_map(|at| issues.get(at)).collect();
+        let has_other = |other: &str| {
+            beside.iter().any(|one| {
+                one.span == issue.span
+                    && matches!(one.kind, DocumentIssueKind::MissingKey { key, .. } if key == other)
+            })
+        };
+        if key == "id" && has_other("action") {
+            continue;
+        }
+        if key == "action" && has_other("id") {
+            let message = format!("{} needs 'id' and 'action'", mapping.with_article());
+            let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
+            diagnostics.push(diagnostic.help(
+                "add 'id:', the name by which later steps refer to the output, and 'action:' or 'call:'",
+            ));
+            continue;
+        }
         let message = format!("{} needs '{key}'", mapping.with_article());
         diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help(key)));
     }

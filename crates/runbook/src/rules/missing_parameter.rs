@@ -1,6 +1,7 @@
 //! A missing required parameter.
 
 use super::super::analysis::{ArgumentIssueKind, ParameterOwner};
+use super::super::types::{Syntax, Type};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -24,11 +25,17 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         };
         let message = format!("{owner} requires the {} '{name}'", owner.member());
+        let ty = match ty.non_null() {
+            Type::String(text) if text.syntax == Some(Syntax::Amount) => {
+                "a number or a percentage, such as 2 or 50%".to_owned()
+            }
+            _ => ty.with_article(),
+        };
         let help = match owner {
             ParameterOwner::Action(_) => {
-                format!("add '{name}:' under 'with': {}", ty.with_article())
+                format!("add '{name}:' under 'with': {ty}")
             }
-            ParameterOwner::Record(_) => format!("add '{name}:': {}", ty.with_article()),
+            ParameterOwner::Record(_) => format!("add '{name}:': {ty}"),
         };
         diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
     }

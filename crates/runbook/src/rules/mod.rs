@@ -17,6 +17,7 @@ pub(crate) mod duplicate_value;
 pub(crate) mod empty_selection;
 pub(crate) mod ended_nodes;
 pub(crate) mod exactly_one_of;
+pub(crate) mod excluded_version;
 pub(crate) mod expression_type_mismatch;
 pub(crate) mod failing_default;
 pub(crate) mod forward_reference;
@@ -56,9 +57,13 @@ pub(crate) mod possibly_null;
 pub(crate) mod possibly_undefined;
 pub(crate) mod question_not_literal;
 pub(crate) mod refused_field;
+pub(crate) mod repeated_step;
+pub(crate) mod requests_above_limits;
 pub(crate) mod reserved_step_id;
 pub(crate) mod self_reference;
+pub(crate) mod signed_number;
 pub(crate) mod stale_pods;
+pub(crate) mod stray_braces;
 pub(crate) mod taint_stays;
 pub(crate) mod template_form;
 pub(crate) mod template_limit;
@@ -80,6 +85,7 @@ pub(crate) mod unknown_step;
 pub(crate) mod unquoted_template;
 pub(crate) mod unsupported_yaml;
 pub(crate) mod unused_input;
+pub(crate) mod unused_item_field;
 pub(crate) mod unused_output;
 pub(crate) mod useless_at_once;
 pub(crate) mod useless_delay;
@@ -208,6 +214,12 @@ rules![
     ended_nodes,
     no_new_nodes,
     taint_stays,
+    stray_braces,
+    requests_above_limits,
+    excluded_version,
+    unused_item_field,
+    signed_number,
+    repeated_step,
 ];
 
 /// Returns all rules, in the order of their codes.

@@ -24,7 +24,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             Type::List(of, _) => {
                 format!("{}, or count them: | length", expression_type_mismatch::joining(of))
             }
-            Type::Record(_) => "use one of its fields".to_owned(),
+            Type::Record(record) => {
+                let names: Vec<&str> = record.names().take(6).collect();
+                format!("use one of its fields: {}", names.join(", "))
+            }
             _ => "use one of its items, or count them: | length".to_owned(),
         };
         diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));

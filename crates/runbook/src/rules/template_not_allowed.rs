@@ -23,12 +23,21 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in &analysis.document.issues {
         if let DocumentIssueKind::TemplateNotAllowed(what) = &issue.kind {
             let is_of_runbook = analysis.header().any(|(_, value)| value.span == issue.span);
-            diagnostics.push(diagnostic(issue.span.clone(), what, is_of_runbook));
+            let of_runbook = format!("the {what} of the runbook");
+            let named = if is_of_runbook { &of_runbook } else { what };
+            diagnostics.push(
+                unclosed(analysis, &issue.span, named)
+                    .unwrap_or_else(|| diagnostic(issue.span.clone(), what, is_of_runbook)),
+            );
         }
     }
     for issue in &analysis.default_issues {
         if matches!(issue.kind, ArgumentIssueKind::TemplateNotAllowed { .. }) {
-            diagnostics.push(diagnostic(issue.span.clone(), "an input's default", false));
+            let what = "an input's default";
+            diagnostics.push(
+                unclosed(analysis, &issue.span, what)
+                    .unwrap_or_else(|| diagnostic(issue.span.clone(), what, false)),
+            );
         }
     }
     for issue in analysis.argument_issues() {
@@ -38,6 +47,17 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
         }
     }
+}
+
+/// Returns the diagnostic of braces that are opened and not closed.
+fn unclosed(analysis: &Analysis<'_>, span: &Range<usize>, what: &str) -> Option<Diagnostic> {
+    let text = analysis.source.text().get(span.clone())?;
+    if text.contains("}}") || !text.contains("{{") {
+        return None;
+    }
+    let message = format!("'{{{{' is never closed, and {what} cannot contain a template");
+    let help = "remove the braces, and write the value itself";
+    Some(Diagnostic::new(&RULE, span.clone(), message).help(help))
 }
 
 fn diagnostic(span: Range<usize>, what: &str, is_of_runbook: bool) -> Diagnostic {

@@ -63,6 +63,12 @@ fn advice(
     if own.is_some_and(|action| action.params.field(key).is_some()) {
         return Some(Advice::Help(under_with()));
     }
+    let has_action = step.is_some_and(|(raw, _)| raw.action.is_some() || raw.call.is_some());
+    if mapping == MappingKind::Step && !has_action && analysis.registry.get(key).is_some() {
+        return Some(Advice::Help(format!(
+            "write 'action: {key}', and the parameters under 'with'"
+        )));
+    }
     if mapping == MappingKind::Step && is_of_runbook(analysis, key, span) {
         return Some(Advice::Help(format!(
             "'{key}' is a key of the runbook: move it to the left, to the column of 'steps'"

@@ -31,7 +31,27 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                     }
                     None => diagnostic,
                 };
-                diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, record.names()));
+                let within = record.fields.iter().find(|field| {
+                    matches!(field.ty.non_null(), Type::Record(inner) if inner.field(name).is_some())
+                });
+                let wrapped = matches!(
+                    name.as_str(),
+                    "outputs" | "output" | "result" | "results" | "value" | "json" | "data"
+                );
+                let after = analysis.source.text().get(issue.span.end..).unwrap_or_default();
+                let field = after.strip_prefix('.').filter(|_| wrapped).and_then(|after| {
+                    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                    let end = after.find(|c| !is_name(c)).unwrap_or(after.len());
+                    after.get(..end).filter(|field| record.field(field).is_some())
+                });
+                if let Some(field) = field {
+                    diagnostics.push(diagnostic.help(format!("write {path}.{field}")));
+                    continue;
+                }
+                diagnostics.push(match within {
+                    Some(of) => diagnostic.help(format!("write {path}.{}.{name}", of.name)),
+                    None => diagnostic.suggest(&diagnostics.spelling, name, record.names()),
+                });
             }
             TemplateIssueKind::NoFields { name, path, ty } => {
                 let message = format!("'{path}' is {}, which has no fields", ty.with_article());

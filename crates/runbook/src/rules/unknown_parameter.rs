@@ -18,6 +18,7 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let mut equations = None;
     for issue in analysis.argument_issues() {
         let ArgumentIssueKind::UnknownParameter { name, owner, names, meant, given } = &issue.kind
         else {
@@ -26,6 +27,22 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let message = format!("{owner} has no {} {}", owner.member(), quoted(name));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         let is_parameter = matches!(owner, ParameterOwner::Action(_));
+        if let Some((key, value)) =
+            name.split_once('=').filter(|(key, _)| names.iter().any(|n| n == key))
+        {
+            // One of several in the same mapping.
+            let step = analysis
+                .document
+                .steps
+                .partition_point(|step| step.node.span.start <= issue.span.start);
+            if equations.replace(step) != Some(step) {
+                let help = format!(
+                    "write '{key}: {value}': a parameter and its value have ':' between them"
+                );
+                diagnostics.push(diagnostic.help(help));
+            }
+            continue;
+        }
         if let Some((key, _)) =
             name.split_once(':').filter(|(key, _)| names.iter().any(|n| n == key))
         {
@@ -41,7 +58,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             .is_some_and(|meant| habits::parameter(name, &[meant.as_str()], &|_| false).is_some());
         let not_needed = match owner {
             ParameterOwner::Action(action) => habits::not_needed(action, name).map(str::to_owned),
-            ParameterOwner::Record(_) => None,
+            ParameterOwner::Record(_) => out_of_record(analysis, issue.span.start, name),
         };
         let advice = not_needed.or_else(|| within(analysis, owner, name));
         if let Some(help) = advice.filter(|_| !is_step_key) {
@@ -69,6 +86,18 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic.suggest(&diagnostics.spelling, name, names));
         }
     }
+}
+
+/// Returns that a field of a record is a parameter of the action itself.
+fn out_of_record(analysis: &Analysis<'_>, at: usize, name: &str) -> Option<String> {
+    let steps = &analysis.document.steps;
+    let index = steps.partition_point(|step| step.node.span.start <= at).checked_sub(1)?;
+    let (raw, step) = (steps.get(index)?, analysis.steps.get(index)?);
+    let with = raw.with?;
+    let is_within = with.span.start <= at && at < with.span.end;
+    let action = step.signature.filter(|_| is_within && with.member(name).is_none())?;
+    action.params.field(name)?;
+    Some(format!("'{name}' is a parameter of {}: move it to the left", action.name))
 }
 
 /// Returns where a name belongs that is the field of a record among the parameters of an action.

@@ -80,6 +80,9 @@ fn check_literal(node: &Node, diagnostics: &mut Diagnostics) {
             diagnostic.suggestion = Some(template).filter(|_| is_valid);
             diagnostic
         }
+        _ if node.items().is_some() => {
+            diagnostic.help("write one condition: join several with 'and', as in \"{{ a and b }}\"")
+        }
         _ => diagnostic.help("write \"{{ … }}\""),
     });
 }

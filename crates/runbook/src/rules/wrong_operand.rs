@@ -42,6 +42,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         diagnostic.help = match &issue.kind {
             TemplateIssueKind::InvalidArgument { help, .. } => help.clone(),
             TemplateIssueKind::NoSuchItem { length, .. } => Some(indexes(*length)),
+            TemplateIssueKind::Subscript { of: Type::Record(record), .. } => {
+                let first = record.fields.first();
+                first.map(|field| match record.name.starts_with("map of") {
+                    true => format!("write one of its keys, such as ['{}']", field.name),
+                    false => format!("it is no list: write a field of it, such as .{}", field.name),
+                })
+            }
             TemplateIssueKind::Operator { left, right: Some(right), .. }
                 if left.non_null().is_numeric() && right.is_text() =>
             {

@@ -52,7 +52,7 @@ pub(crate) fn beside(
     let finder = Finder { text: template.text(), symbols, step, names };
     finder.record_itself(expr).or_else(|| {
         let (record, field, is_map) = finder.last_field(expr)?;
-        let whole = span::of_expr(finder.text, expr);
+        let whole = span::with_bracket(finder.text, span::of_expr(finder.text, expr));
         let before = finder.text.get(whole.start..field.start)?.to_owned();
         let after = finder.text.get(field.end..whole.end)?.to_owned();
         let takes_one = ["first", "last"].iter().any(|filter| after.ends_with(filter));

@@ -7,6 +7,18 @@ use minijinja::machinery::ast::{CallArg, Expr};
 
 use super::parse::bytes;
 
+/// Returns the span of a whole expression, from the bracket on with which it begins.
+pub(crate) fn with_bracket(text: &str, span: Range<usize>) -> Range<usize> {
+    let before = text.get(..span.start).unwrap_or_default();
+    let inside = before.rfind("{{").map_or(0, |at| at + 2);
+    let between = before.get(inside..).unwrap_or_default();
+    let only_brackets = between.chars().all(|c| c == '(' || c.is_whitespace());
+    match between.find('(').filter(|_| only_brackets) {
+        Some(at) => inside + at..span.end,
+        None => span,
+    }
+}
+
 /// Returns the span of a name that borrows from the text.
 pub(crate) fn of_name(text: &str, name: &str) -> Range<usize> {
     let offset = (name.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);

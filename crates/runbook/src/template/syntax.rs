@@ -270,6 +270,17 @@ impl<'t> Expression<'t> {
             let Some((sign, ours)) = found else { continue };
             let span = from..from + sign.len();
             let shown = ours.trim();
+            let before = self.text.get(self.inside.start..from).unwrap_or_default().trim_end();
+            let is_lambda = *sign == "=>"
+                && ["(", ","].iter().any(|sign| {
+                    let name = |c: char| c.is_alphanumeric() || c == '_' || c == ' ';
+                    before.trim_end_matches(name).ends_with(sign)
+                });
+            if is_lambda {
+                let found = problem("there are no functions with '=>' in a template");
+                let help = "write list | selectattr('FIELD') or list | map(attribute='FIELD')";
+                return Some((span, found.help(help)));
+            }
             let mut found = problem(format!("'{sign}' is not an operator here"));
             found.help = Some(format!("write '{shown}'"));
             found.suggestion = self.replaced(&span, ours);
@@ -381,6 +392,11 @@ impl<'t> Expression<'t> {
                 span,
                 problem(format!("a name must follow '{last}', not '{token}'")).help(help),
             );
+        }
+        if matches!(last, "not" | "is") && token.starts_with('=') {
+            let (sign, ours) = if last == "not" { ("not ==", "!=") } else { ("is ==", "==") };
+            let found = problem(format!("'{sign}' is not an operator"));
+            return (span, found.help(format!("write a {ours} b")));
         }
         let is_after_value = last
             .ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ')' | ']' | '\'' | '"'));

@@ -40,7 +40,7 @@ pub(crate) fn infer(
     let mut inference = Inference::new(template.text(), symbols, current_step, names);
     if let Some(expr) = template.whole() {
         let ty = inference.expr(expr, narrowing);
-        let span = span::of_expr(template.text(), expr);
+        let span = span::with_bracket(template.text(), span::of_expr(template.text(), expr));
         return inference.finish(ty, expr.as_const(), span);
     }
     let expressions = template.expressions();

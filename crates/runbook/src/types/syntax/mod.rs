@@ -7,6 +7,8 @@ mod quantity;
 mod selector;
 mod url;
 
+pub(crate) use quantity::quantity;
+
 use crate::limits::Amount;
 use crate::objects::ObjectPath;
 
@@ -545,6 +547,15 @@ impl Syntax {
             }
             Self::LabelSelector if text.contains("===") || text.contains("!==") => {
                 Some("write one '=' for a label that has the value, and '!=' for one that has not")
+            }
+            Self::LabelSelector if text.contains("&&") || text.contains(" and ") => {
+                Some("join the conditions with ',', as in app=relay,tier=web")
+            }
+            Self::LabelSelector if text.contains("||") || text.contains(" or ") => {
+                Some("a selector has no 'or'; for several values: tier in (web, api)")
+            }
+            Self::LabelSelector if text.contains(':') => {
+                Some("write '=' between a label and its value, as in app=relay")
             }
             _ => None,
         }

@@ -20,9 +20,49 @@ pub(super) fn is_quantity(text: &str) -> bool {
     is_number && (SUFFIXES.contains(&suffix) || suffix == "Ei" || is_exponent() == Some(true))
 }
 
+/// Returns the amount of a quantity.
+pub(crate) fn quantity(text: &str) -> Option<f64> {
+    if !is_quantity(text) {
+        return None;
+    }
+    let is_number = |c: char| c.is_ascii_digit() || "+-.".contains(c);
+    let end = text.find(|c: char| !is_number(c)).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let number: f64 = number.parse().ok()?;
+    let factor = match suffix {
+        "" => 1.0,
+        "n" => 1e-9,
+        "u" => 1e-6,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        "E" => 1e18,
+        "Ki" => 1024.0,
+        "Mi" => 1024_f64.powi(2),
+        "Gi" => 1024_f64.powi(3),
+        "Ti" => 1024_f64.powi(4),
+        "Pi" => 1024_f64.powi(5),
+        "Ei" => 1024_f64.powi(6),
+        exponent => return format!("1{exponent}").parse().ok().map(|one: f64| number * one),
+    };
+    Some(number * factor)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_quantity;
+    use super::{is_quantity, quantity};
+
+    #[test]
+    fn amounts_are_comparable() {
+        for (less, more) in [("500m", "1"), ("1G", "1Gi"), ("1023Mi", "1Gi"), ("1e3", "2k")] {
+            assert!(quantity(less) < quantity(more), "{less} {more}");
+        }
+        assert_eq!(quantity("1Gi"), quantity("1024Mi"));
+        assert_eq!(quantity("half"), None);
+    }
 
     #[test]
     fn quantities_are_those_of_kubernetes() {
