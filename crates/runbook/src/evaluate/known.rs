@@ -380,6 +380,12 @@ fn operands<'e, 't>(expr: &'e Expr<'t>, all: bool) -> Vec<&'e Expr<'t>> {
     }
 }
 
+/// Whether two conditions are never true together, by what their own forms say.
+pub(crate) fn contradict(one: &Expr<'_>, other: &Expr<'_>) -> bool {
+    let (one, other) = (operands(one, true), operands(other, true));
+    one.iter().any(|a| other.iter().any(|b| excludes(a, b, true)))
+}
+
 /// Whether two conditions cannot both be true; where `all` is false, whether they cannot both be false.
 fn excludes(left: &Expr<'_>, right: &Expr<'_>, all: bool) -> bool {
     let is_negation = |a: &Expr<'_>, b: &Expr<'_>| {

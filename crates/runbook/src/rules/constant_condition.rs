@@ -7,11 +7,11 @@ use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr};
 use serde_json::Map;
 
 use super::super::analysis::{AnalyzedStep, Role, TemplateSite};
-use super::super::document::RawStep;
-use super::super::evaluate::Known;
+use super::super::document::{OnFailure, RawStep};
+use super::super::evaluate::{Known, contradict};
 use super::super::registry::{ActionKind, ActionSignature};
 use super::super::template::canonical::canonical;
-use super::super::template::{self, parts};
+use super::super::template::{self, Template, parts};
 use super::super::types::Type;
 use super::super::yaml::{Node, ScalarValue, SourceMap};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -48,7 +48,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let known = known.with_bounds(&bounds);
     // Many steps have the same condition.
     let mut variable = HashSet::new();
-    for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
+    let mut asserted: Vec<(usize, Template<'_>)> = Vec::new();
+    for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
         if let Some(span) = raw.when.and_then(literally_true) {
             let message = "'when: true' has no effect: the step always runs";
             diagnostics.push(Diagnostic::new(&RULE, span, message).help("remove it"));
@@ -59,7 +60,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             if !variable.contains(text)
                 && !check_template(analysis, &known, site, purpose, diagnostics)
             {
+                check_asserted(analysis, &asserted, site, purpose, diagnostics);
                 variable.insert(text);
+            }
+            let is_certain = purpose == Purpose::Assertion { always_runs: true }
+                && step.policy.on_failure != OnFailure::Continue;
+            if is_certain && site.inferred.issues.is_empty() && asserted.len() < MAX_ASSERTED {
+                asserted.extend(template::parse(text).ok().map(|template| (index, template)));
             }
         }
         check_literal_assertion(raw, step, diagnostics);
@@ -76,6 +83,33 @@ fn bounds(analysis: &Analysis<'_>, path: &Expr<'_>) -> (Option<i128>, Option<i12
     match analysis.symbols.inputs.field(get.name).map(|field| &field.ty) {
         Some(Type::Integer(bounds)) => (bounds.minimum, bounds.maximum),
         _ => (None, None),
+    }
+}
+
+/// The most assertions that later conditions are compared with.
+const MAX_ASSERTED: usize = 16;
+
+/// Reports a condition of which an earlier assertion has made sure that it is false.
+fn check_asserted(
+    analysis: &Analysis<'_>,
+    asserted: &[(usize, Template<'_>)],
+    site: &TemplateSite<'_>,
+    purpose: Purpose,
+    diagnostics: &mut Diagnostics,
+) {
+    let Some((message, help)) = describe(purpose, false) else { return };
+    let Some(template) = site.node.text().and_then(|text| template::parse(text).ok()) else {
+        return;
+    };
+    let Some(condition) = template.whole() else { return };
+    let contrary = |one: &&(usize, Template<'_>)| {
+        one.1.whole().is_some_and(|asserted| contradict(asserted, condition))
+    };
+    if let Some((step, _)) = asserted.iter().find(contrary) {
+        let diagnostic = Diagnostic::new(&RULE, site.inferred.span.clone(), message)
+            .label(analysis.declaration(*step), "the run goes on only if the contrary is true")
+            .help(help);
+        diagnostics.push(diagnostic);
     }
 }
 
