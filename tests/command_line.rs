@@ -252,7 +252,7 @@ fn an_input_file_that_is_not_valid_is_refused_with_the_place() {
     for (file, code, expected) in [
         ("on: yes\n", 3, "invalid input 'on': must be a boolean, not a string"),
         ("count: 1.5\nnumber: a\n", 3, "invalid input 'number'"),
-        ("texts: a\n", 3, "invalid input 'texts': must be a list of string, not a string"),
+        ("texts: a\n", 3, "invalid input 'texts': must be a list of strings, not a string"),
         ("txt: a\n", 3, "hint: did you mean 'text'?"),
         ("text:\n", 3, "invalid input 'text'"),
         ("text: a\ntext: b\n", 2, "line 2, column 1: duplicate key 'text'"),
