@@ -2,17 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use rafay_relay_sop::journal;
+use async_trait::async_trait;
+use rafay_relay_sop::journal::{
+    self, Event, MemoryStore, RecordedEvent, RunId, RunStore, StepEvent, StoreError,
+};
 use runbook::{EvaluationScope, Source, types::Type};
 use serde_json::{Value, json};
 use simulator::{
     ClusterState, Deployment, NodeFacts, Nodegroup, NodegroupFacts, PodFacts, Scenario, Spread,
 };
 
-use test_support::{FinishedRun, TestCluster};
+use test_support::{AroundAppend, FinishedRun, TestCluster, WrappedStore};
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 const RELAY: &str = "relay-services-1a2b3c";
@@ -360,17 +367,49 @@ async fn relay_scale_sends_nothing_twice_and_polls_nothing_that_can_be_watched()
     );
 }
 
-/// The work of the simulated controllers is counted, not timed: it grows with the cluster and not with its square.
+/// Counts the synced appends.
+#[derive(Default)]
+struct Syncs(AtomicUsize);
+
+#[async_trait]
+impl AroundAppend for Syncs {
+    async fn append(
+        &self,
+        store: &dyn RunStore,
+        run: &RunId,
+        expected: u64,
+        events: &[RecordedEvent],
+        sync: bool,
+    ) -> Result<(), StoreError> {
+        self.0.fetch_add(usize::from(sync), Ordering::Relaxed);
+        store.append(run, expected, events, sync).await
+    }
+}
+
+/// The work is counted, not timed: it grows with the cluster and not with its square. The synced appends do not grow.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_on_350_nodes_costs_five_times_as_much_as_one_on_70() {
-    let mut work = Vec::new();
+    let mut costs = Vec::new();
     for nodes in [70, 350] {
+        let store = WrappedStore::around(Arc::new(MemoryStore::default()), Syncs::default());
+        let store = Arc::new(store);
+        let scenario = relay_scenario(nodes, nodes, Spread::Required);
         let cluster =
-            TestCluster::with_scenario(relay_scenario(nodes, nodes, Spread::Required)).await;
-        run_and_check(&cluster, 2).await;
-        work.push(cluster.simulator.controller_work());
+            TestCluster::with_store(scenario, Arc::clone(&store) as Arc<dyn RunStore>).await;
+        let ended = run_and_check(&cluster, 2).await;
+        // How often a wait says what it waits for depends on how long it takes.
+        let is_kept = |recorded: &&RecordedEvent| {
+            let Event::Step { event, .. } = &recorded.event else { return true };
+            !matches!(event, StepEvent::StepWaiting { .. })
+        };
+        let kept = ended.records.iter().filter(is_kept);
+        let bytes: usize = kept.map(|recorded| json!(recorded).to_string().len()).sum();
+        let syncs = store.around.0.load(Ordering::Relaxed);
+        costs.push((cluster.simulator.controller_work(), bytes, syncs));
     }
-    let [small, large] = work[..] else { unreachable!("there are two runs") };
-    assert!(large.changes < small.changes * 6, "{small:?} {large:?}");
-    assert!(large.examined < small.examined * 6, "{small:?} {large:?}");
+    let [small, large] = &costs[..] else { unreachable!("there are two runs") };
+    assert!(large.0.changes < small.0.changes * 6, "{small:?} {large:?}");
+    assert!(large.0.examined < small.0.examined * 6, "{small:?} {large:?}");
+    assert!(large.1 < small.1 * 6, "{small:?} {large:?}");
+    assert_eq!(large.2, small.2, "{small:?} {large:?}");
 }
