@@ -361,7 +361,7 @@ async fn relay_scale_sends_nothing_twice_and_polls_nothing_that_can_be_watched()
     }
     // A look or a watch or two for each step that deals with pods, however long it waits.
     assert!(
-        cluster.count_calls("list pods") <= 19,
+        cluster.count_calls("list pods") <= 20,
         "{} lists of pods",
         cluster.count_calls("list pods")
     );
