@@ -46,7 +46,10 @@ impl Context<'_, '_> {
         match &node.kind {
             NodeKind::List(items) => {
                 let of = items.iter().map(|item| self.type_of(item)).reduce(join);
-                Type::List(Box::new(of.unwrap_or(Type::Any)), LengthBounds::ANY)
+                // An empty one is reported as that, and has no items that are wrong.
+                let length = Some(items.len()).filter(|length| *length > 0);
+                let lengths = LengthBounds { minimum: length, maximum: length };
+                Type::List(Box::new(of.unwrap_or(Type::Any)), lengths)
             }
             NodeKind::Map(pairs) => {
                 // The keys of a literal are known, so it is a record.

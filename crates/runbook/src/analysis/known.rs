@@ -22,6 +22,8 @@ pub(crate) struct Outcome<'a> {
     pub(crate) span: Range<usize>,
     /// The inputs in that part, by position.
     pub(crate) inputs: Vec<usize>,
+    /// The item of a loop with which it is so, if it is written down.
+    pub(crate) item: Option<Range<usize>>,
     pub(crate) kind: OutcomeKind,
     /// Whether a run with the defaults certainly comes to the template.
     pub(crate) is_certain: bool,
@@ -72,6 +74,7 @@ impl Analysis<'_> {
             for site in &step.sites {
                 evaluation.check(site, runs == Some(true));
             }
+            evaluation.check_items(index, runs == Some(true));
         }
         let others = self.limits.iter().flat_map(|limits| &limits.sites);
         for site in others.chain(self.outputs.iter().flat_map(|output| &output.sites)) {
@@ -198,7 +201,14 @@ impl<'a> Evaluation<'a, '_> {
                     (inferred.span.clone(), self.positions(&names))
                 }
             };
-            self.outcomes.push(Outcome { name: name(site), span, inputs, kind, is_certain });
+            self.outcomes.push(Outcome {
+                name: name(site),
+                span,
+                inputs,
+                item: None,
+                kind,
+                is_certain,
+            });
         }
     }
 
@@ -263,7 +273,60 @@ impl<'a> Evaluation<'a, '_> {
         let written = text.get(span.clone()).unwrap_or_default().to_owned();
         let span = SourceMap::new(self.analysis.source.text(), site.node).range(span);
         let kind = OutcomeKind::Fault(fault.kind, written);
-        self.outcomes.push(Outcome { name: name(site), span, inputs, kind, is_certain });
+        self.outcomes.push(Outcome {
+            name: name(site),
+            span,
+            inputs,
+            item: None,
+            kind,
+            is_certain,
+        });
+    }
+
+    /// Tries the parameters of a loop with the items that are known. A wrong item is one mistake, wherever it is used.
+    fn check_items(&mut self, step: usize, is_certain: bool) {
+        let analysis = self.analysis;
+        let Some(analyzed) = analysis.steps.get(step) else { return };
+        let uses_each = |site: &&TemplateSite<'_>| {
+            let is_parameter = matches!(site.role, Role::Parameter(_));
+            let has_each = site.node.text().is_some_and(|text| text.contains("each"));
+            is_parameter && has_each && !site.is_text && site.inferred.issues.is_empty()
+        };
+        let all_known = |site: &&TemplateSite<'_>| {
+            let inferred = &site.inferred;
+            let mut inputs = inferred.inputs.iter();
+            let known = inputs.all(|name| self.values_of_inputs.contains_key(name));
+            known && inferred.steps.is_empty() && !inferred.all_inputs
+        };
+        let sites: Vec<&'a TemplateSite<'_>> =
+            analyzed.sites.iter().filter(uses_each).filter(all_known).collect();
+        if sites.is_empty() {
+            return;
+        }
+        for item in analysis.written_items(step, &self.values_of_inputs) {
+            let scope = self.defaults.scope().with_each(&item.each);
+            for site in &sites {
+                let Some(left) = self.growing.checked_sub(1) else { return };
+                self.growing = left;
+                let Some(text) = site.node.text() else { continue };
+                // The texts of a literal list are compared with the type of the parameter that takes them.
+                let is_whole = template::inside_braces(text) == Some("each");
+                let is_compared = item.input.is_none() && item.each.is_string();
+                if is_whole && is_compared && matches!(site.wanted.non_null(), Type::String(_)) {
+                    continue;
+                }
+                let whole = Expression::new(text, true, &Type::Any, "");
+                let Ok(value) = whole.compile().evaluate(&scope) else { continue };
+                let Some(kind) = self.analysis.judge(site, &value, is_certain) else { continue };
+                let names: Vec<&str> = site.inferred.inputs.iter().map(String::as_str).collect();
+                let mut inputs = self.positions(&names);
+                inputs.extend(item.input.filter(|input| !inputs.contains(input)));
+                let (span, place) = (site.inferred.span.clone(), Some(item.place.clone()));
+                let name = name(site);
+                self.outcomes.push(Outcome { name, span, inputs, item: place, kind, is_certain });
+                break;
+            }
+        }
     }
 
     fn positions(&self, names: &[&str]) -> Vec<usize> {

@@ -19,6 +19,7 @@ mod scalar;
 mod step;
 mod swallowed;
 mod text_parts;
+mod written_items;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -167,6 +168,14 @@ impl<'t> Analysis<'t> {
     pub(crate) fn beside(&self, site: &TemplateSite<'t>) -> Option<template::Beside> {
         let template = template::parse(site.node.text()?).ok()?;
         template::beside(&template, &self.symbols, site.step, site.role.names())
+    }
+
+    /// Returns the place of the expression that a parameter of a step is; of another value, the whole.
+    pub(crate) fn place_of(&self, step: usize, node: &Node) -> Range<usize> {
+        let sites = self.steps.get(step).map(|step| step.sites.iter());
+        let site = sites.into_iter().flatten().find(|site| std::ptr::eq(site.node, node));
+        site.filter(|site| !site.is_text)
+            .map_or_else(|| node.span.clone(), |site| site.inferred.span.clone())
     }
 
     /// Returns all issues in templates, with their sites.
@@ -326,15 +335,12 @@ fn symbols<'t>(
                 Some(if signature.asks { questions::output_of(&output, step) } else { output })
             }),
         };
-        symbols.outputs.push(StepOutput {
-            record,
-            presence: Presence {
-                when: conditions(step.when, when.as_ref()),
-                // Items fail one by one, and the step goes on without them.
-                may_fail: may_fail && items.is_none(),
-            },
-            items,
-        });
+        let presence = Presence {
+            when: conditions(step.when, when.as_ref()),
+            // Items fail one by one, and the step goes on without them.
+            may_fail: may_fail && items.is_none(),
+        };
+        symbols.outputs.push(StepOutput::new(record, presence, items));
     }
     symbols
 }

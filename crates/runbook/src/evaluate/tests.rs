@@ -39,7 +39,7 @@ fn symbols() -> SymbolTable<'static> {
     SymbolTable {
         inputs: Arc::new(self::record(&[("factor", Type::integer())])),
         steps: HashMap::from([("group", 0), ("gone", 1), ("here", 2)]),
-        outputs: vec![sure, StepOutput { record, presence, items: None }, StepOutput::default()],
+        outputs: vec![sure, StepOutput::new(record, presence, None), StepOutput::default()],
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::super::analysis::{AT_ONCE, Role, TemplateSite};
 use super::super::template::{self, Template};
-use super::super::types::{Field, MismatchReason, Type, TypeMismatch, requirement};
+use super::super::types::{Field, MismatchReason, RecordType, Type, TypeMismatch, requirement};
 use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -161,8 +161,13 @@ fn name_field_beside(
             let is_of_records = wanted.is_none() && has_records(&site.wanted);
             (is_of_kind || is_of_records) && site.wanted.check_assignable(&fits).is_ok()
         };
-        let field = beside.record.fields.iter().find(is_meant)?;
-        Some(beside.with_field(&field.name))
+        if let Some(field) = beside.record.fields.iter().find(is_meant) {
+            return Some(beside.with_field(&field.name));
+        }
+        let is_plain = !beside.is_map && !beside.takes_one;
+        let (list, field) = field_of_items(&beside.record, &site.wanted).filter(|_| is_plain)?;
+        let list = beside.with_field(list);
+        Some(format!("{list} | map(attribute='{field}') | list"))
     }) else {
         if let Some(filter) = needless_map(site) {
             let help =
@@ -185,6 +190,19 @@ fn name_field_beside(
     diagnostic
 }
 
+/// Returns a list of records in a record, and the field of its items whose values are of the kind that is wanted.
+fn field_of_items<'r>(record: &'r RecordType, wanted: &Type) -> Option<(&'r str, &'r str)> {
+    let kind = wanted.kind().filter(|_| matches!(wanted.non_null(), Type::List(..)))?;
+    record.fields.iter().find_map(|list| {
+        let Type::List(of, _) = list.ty.non_null() else { return None };
+        let Type::Record(item) = of.non_null() else { return None };
+        let field = item.fields.iter().find(|field| field.ty.kind() == Some(kind))?;
+        // Null would have to be left out.
+        (!matches!(field.ty, Type::Optional(_)))
+            .then_some((list.name.as_str(), field.name.as_str()))
+    })
+}
+
 /// Whether a value is a record, or a list of records.
 fn has_records(ty: &Type) -> bool {
     match ty.non_null() {
@@ -205,6 +223,11 @@ fn with_field(site: &TemplateSite<'_>) -> Option<String> {
     let path = expression(site)?;
     let is_path = path.chars().all(|c| c.is_alphanumeric() || "_.".contains(c));
     let fits = |field: &&Field| field.required && site.wanted.check_assignable(&field.ty).is_ok();
+    // The item of a loop over a map: its value, in most cases.
+    if record.name == RecordType::EACH && path == "each" {
+        let field = record.fields.iter().rev().find(fits)?;
+        return Some(format!("{path}.{}", field.name));
+    }
     let is_text = site.wanted.non_null().is_text() && is_path;
     let mut fields = record.fields.iter().filter(fits);
     // The first field of a text would be a guess.

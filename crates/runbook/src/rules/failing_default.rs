@@ -66,7 +66,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         // An index is as often the mistake as the list is.
         let is_index = matches!(outcome.kind, OutcomeKind::Fault(FaultKind::NoSuchItem, _));
         let default = default.filter(|_| !is_index);
-        let place = default.map_or_else(|| outcome.span.clone(), start_span);
+        let place = outcome.item.clone();
+        let place = place.or_else(|| default.map(start_span));
+        let place = place.unwrap_or_else(|| outcome.span.clone());
+        let is_elsewhere = place != outcome.span;
         let mut diagnostic = Diagnostic::new(&RULE, place, message).help(help(&outcome));
         if !outcome.is_certain {
             diagnostic.severity = Severity::Warning;
@@ -75,7 +78,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if matches!(outcome.kind, OutcomeKind::Empty(_)) {
             diagnostic.severity = Severity::Note;
         }
-        if default.is_some() {
+        if default.is_some() || is_elsewhere {
             diagnostic = diagnostic.label(outcome.span.clone(), "it is used here");
         } else {
             for default in outcome.inputs.iter().filter_map(|one| inputs.get(*one)?.default) {

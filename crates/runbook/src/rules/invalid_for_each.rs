@@ -49,6 +49,7 @@ fn check_template(site: &TemplateSite<'_>, diagnostics: &mut Diagnostics) {
     }
     let (message, help): (String, Cow<'_, str>) = match &inferred.ty {
         Type::List(..) | Type::Map(..) | Type::Any => return,
+        Type::Record(record) if record.is_map() => return,
         Type::Optional(of) if matches!(**of, Type::List(..) | Type::Map(..)) => (
             "'for_each' must be a list or a map, but this expression may be null".to_owned(),
             "add a default, such as {{ x | default([]) }}".into(),

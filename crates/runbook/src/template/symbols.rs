@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::types::{Field, RecordType, Type};
+use super::super::types::{Field, LengthBounds, RecordType, Type};
 
 /// The symbols of a runbook.
 pub(crate) struct SymbolTable<'t> {
@@ -24,6 +24,8 @@ pub(crate) struct StepOutput {
     pub(crate) presence: Presence,
     /// The items for which the step runs, if it runs for each of several.
     pub(crate) items: Option<Items>,
+    /// The outputs of the items by their keys, where these are known.
+    by_key: Option<Type>,
 }
 
 /// The items of a step with `for_each`.
@@ -39,31 +41,43 @@ pub(crate) struct Items {
 }
 
 /// The kind of value that the items are in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ItemsShape {
-    List,
+    List(LengthBounds),
     Map,
+    /// A map whose keys are written down.
+    Keys(Vec<String>),
     /// The type of the expression is not known.
     Unknown,
 }
 
 impl StepOutput {
+    /// Creates the output of a step.
+    pub(crate) fn new(
+        record: Option<Arc<RecordType>>,
+        presence: Presence,
+        items: Option<Items>,
+    ) -> Self {
+        let by_key = items.as_ref().and_then(|items| {
+            let ItemsShape::Keys(keys) = &items.shape else { return None };
+            let one = record.clone().map_or(Type::Any, Type::Record);
+            let one = if items.may_fail { one.or_null() } else { one };
+            let fields = keys.iter().map(|key| Field::required(key, one.clone())).collect();
+            let name = RecordType::BY_KEY.to_owned();
+            Some(Type::Record(Arc::new(RecordType { name, fields, ..RecordType::default() })))
+        });
+        Self { record, presence, items, by_key }
+    }
+
     /// Returns the type of the output for later steps; for the step itself, of one item.
     pub(crate) fn ty(&self, is_own: bool) -> Type {
         let one = self.record.clone().map_or(Type::Any, Type::Record);
         let Some(items) = self.items.as_ref().filter(|_| !is_own) else { return one };
         let element = if items.may_fail { one.or_null() } else { one };
-        match items.shape {
-            ItemsShape::List => Type::list(element),
-            ItemsShape::Map => match &items.keys {
-                Some(keys) => {
-                    let name = format!("map of {}", element.plural());
-                    let field = |key: &String| Field::required(key, element.clone());
-                    let fields = keys.iter().map(field).collect();
-                    Type::Record(Arc::new(RecordType { name, fields, ..RecordType::default() }))
-                }
-                None => Type::map(element),
-            },
+        match &items.shape {
+            ItemsShape::List(lengths) => Type::List(Box::new(element), *lengths),
+            ItemsShape::Map => Type::map(element),
+            ItemsShape::Keys(_) => self.by_key.clone().unwrap_or(Type::Any),
             ItemsShape::Unknown => Type::Any,
         }
     }
@@ -73,8 +87,13 @@ impl Items {
     /// Returns the items of a value of this type.
     pub(crate) fn of(ty: &Type, may_fail: bool) -> Self {
         let (each, shape) = match ty.non_null() {
-            Type::List(of, _) => ((**of).clone(), ItemsShape::List),
+            Type::List(of, lengths) => ((**of).clone(), ItemsShape::List(*lengths)),
             Type::Map(of, _) => (entry(of), ItemsShape::Map),
+            Type::Record(record) if record.is_map() => {
+                let values = record.fields.iter().map(|field| field.ty.clone());
+                let value = values.reduce(Type::join).unwrap_or(Type::Any);
+                (entry(&value), ItemsShape::Keys(record.names().map(str::to_owned).collect()))
+            }
             _ => (Type::Any, ItemsShape::Unknown),
         };
         Self { each, shape, keys: None, may_fail }
@@ -91,7 +110,11 @@ impl Items {
 fn entry(value: &Type) -> Type {
     let fields =
         vec![Field::required("key", Type::text()), Field::required("value", value.clone())];
-    Type::Record(Arc::new(RecordType { name: "each".into(), fields, ..RecordType::default() }))
+    Type::Record(Arc::new(RecordType {
+        name: RecordType::EACH.into(),
+        fields,
+        ..RecordType::default()
+    }))
 }
 
 /// The reasons why an output can be absent.

@@ -122,6 +122,18 @@ impl Field {
 }
 
 impl RecordType {
+    /// The name of the outputs of a loop over a map whose keys are known.
+    pub(crate) const BY_KEY: &str = "map of outputs";
+    /// The name of the item of a loop over a map.
+    pub(crate) const EACH: &str = "each";
+    /// The name of a map that is written in a template. One that is written in YAML has no name.
+    pub(crate) const LITERAL: &str = "literal";
+
+    /// Whether the record is a map whose keys are written down, and not one of fixed fields.
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self.name.as_str(), "" | Self::LITERAL | Self::BY_KEY)
+    }
+
     /// Returns the field with a name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)

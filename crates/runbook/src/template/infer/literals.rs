@@ -31,7 +31,7 @@ impl Inference<'_> {
         }
         if constant {
             return Type::Record(Arc::new(RecordType {
-                name: "literal".to_owned(),
+                name: RecordType::LITERAL.to_owned(),
                 fields,
                 ..RecordType::default()
             }));
