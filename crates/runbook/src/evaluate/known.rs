@@ -1,7 +1,6 @@
 //! Evaluates the parts of an expression whose names have values before a run, such as constants and the defaults of
 //! inputs: what they yield, whether a condition is decided by them, and what fails in them.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr};
@@ -11,7 +10,9 @@ use serde_json::{Map, Value as Json};
 
 use super::super::template::canonical::canonical;
 use super::super::template::{self, parts};
+use super::super::types::Type;
 use super::environment::{Budget, environment};
+use super::range::{Claims, Range, negated, operands};
 use super::scope::{EvaluationScope, absent};
 
 /// The values that are known before a run.
@@ -19,12 +20,8 @@ pub(crate) struct Known<'a> {
     scope: EvaluationScope,
     /// The inputs that have a value.
     inputs: BTreeSet<String>,
-    /// Whether a path has a value in every run, which may be null.
-    is_present: Option<&'a dyn Fn(&Expr<'_>) -> bool>,
-    /// Whether a path has a number in every run that is never negative.
-    is_count: Option<&'a dyn Fn(&Expr<'_>) -> bool>,
-    /// The least and the greatest number that a path can have.
-    bounds: Option<&'a dyn Fn(&Expr<'_>) -> (Option<i128>, Option<i128>)>,
+    /// The type of a path that has a value in every run, which may be null.
+    type_of: Option<&'a dyn Fn(&Expr<'_>) -> Option<Type>>,
 }
 
 /// A part of an expression that fails when it is evaluated.
@@ -33,6 +30,9 @@ pub(crate) struct Fault<'e, 't> {
     pub(crate) at: &'e Expr<'t>,
     pub(crate) kind: FaultKind,
 }
+
+/// The most operands of `and` or `or` that are compared with each other.
+const MAX_OPERANDS: usize = 32;
 
 /// Why a part of an expression fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,65 +51,33 @@ impl<'a> Known<'a> {
     /// Creates the values of inputs; those without one are not known.
     pub(crate) fn new(inputs: &Map<String, Json>) -> Self {
         let scope = EvaluationScope::new(inputs);
-        Self {
-            scope,
-            inputs: inputs.keys().cloned().collect(),
-            is_present: None,
-            is_count: None,
-            bounds: None,
+        Self { scope, inputs: inputs.keys().cloned().collect(), type_of: None }
+    }
+
+    /// Tells the types of the paths that have a value in every run.
+    pub(crate) fn with_types(self, type_of: &'a dyn Fn(&Expr<'_>) -> Option<Type>) -> Self {
+        Self { type_of: Some(type_of), ..self }
+    }
+
+    /// Returns the type of a path that has a value in every run, which may be null.
+    pub(super) fn type_of(&self, path: &Expr<'_>) -> Option<Type> {
+        self.type_of.and_then(|type_of| type_of(path))
+    }
+
+    /// Returns the interval that a number is in, as far as something is known of it; with the limits of inputs or without.
+    pub(super) fn range(&self, expr: &Expr<'_>, with_limits: bool) -> Option<Range> {
+        if let Some(value) = expr.as_const().or_else(|| self.value(expr)) {
+            return value.is_number().then(|| f64::try_from(value).ok().map(Range::point))?;
         }
-    }
-
-    /// Tells which paths have a value in every run.
-    pub(crate) fn with_present(self, is_present: &'a dyn Fn(&Expr<'_>) -> bool) -> Self {
-        Self { is_present: Some(is_present), ..self }
-    }
-
-    /// Tells which paths have a number in every run that is never negative.
-    pub(crate) fn with_counts(self, is_count: &'a dyn Fn(&Expr<'_>) -> bool) -> Self {
-        Self { is_count: Some(is_count), ..self }
-    }
-
-    /// Tells within which bounds the number of a path is in every run.
-    pub(crate) fn with_bounds(
-        self,
-        bounds: &'a dyn Fn(&Expr<'_>) -> (Option<i128>, Option<i128>),
-    ) -> Self {
-        Self { bounds: Some(bounds), ..self }
-    }
-
-    /// Whether a comparison is false for every number within the bounds of its path. One that is true for all of them
-    /// may be there for the reader.
-    fn is_out_of_bounds(&self, left: &Expr<'_>, op: CompareOpKind, right: &Expr<'_>) -> bool {
-        use CompareOpKind::{Eq, Gt, Gte, Lt, Lte};
-        let Some(bounds) = self.bounds else { return false };
-        let number = |expr| self.value(expr).and_then(|value| i64::try_from(value).ok());
-        let ((least, most), op, number) = match (number(left), number(right)) {
-            (None, Some(number)) => (bounds(left), op, number),
-            (Some(number), None) => match turned(op) {
-                Some(op) => (bounds(right), op, number),
-                None => return false,
-            },
-            _ => return false,
-        };
-        let number = i128::from(number);
-        let (below, above) = (
-            |n: i128| least.is_some_and(|least| least >= n),
-            |n: i128| most.is_some_and(|most| most <= n),
-        );
-        match op {
-            Gt => above(number),
-            Gte => above(number - 1),
-            Lt => below(number),
-            Lte => below(number + 1),
-            Eq => above(number - 1) || below(number + 1),
-            _ => false,
+        match expr {
+            Expr::Filter(filter) if is_length(expr) => {
+                let of = filter.expr.as_ref().filter(|_| with_limits);
+                let ty = of.and_then(|of| self.type_of(of));
+                Some(Range::of_length(ty.as_ref()))
+            }
+            input if is_input(input) && !with_limits => None,
+            path => Range::of_type(&self.type_of(path)?),
         }
-    }
-
-    /// Whether an expression is never negative: a length, or a count in an output.
-    fn is_count(&self, expr: &Expr<'_>) -> bool {
-        is_length(expr) || self.is_count.is_some_and(|is_count| is_count(expr))
     }
 
     /// Returns the scope of the known values.
@@ -191,9 +159,12 @@ impl<'a> Known<'a> {
             }
             // What has a value may still be null.
             Expr::Test(test) if matches!(test.name, "defined" | "undefined") => {
-                let is_present = |expr| self.is_present.is_some_and(|is| is(expr));
-                let present = is_input(&test.expr) || is_present(&test.expr);
+                let present = is_input(&test.expr) || self.type_of(&test.expr).is_some();
                 present.then_some(test.name == "defined")
+            }
+            Expr::Test(test) if test.name == "none" => {
+                let ty = self.type_of(&test.expr)?;
+                (!matches!(ty, Type::Optional(_) | Type::Any | Type::Null)).then_some(false)
             }
             Expr::IfExpr(choice) => {
                 let other = choice.false_expr.as_ref()?;
@@ -207,7 +178,12 @@ impl<'a> Known<'a> {
                 let pairs = parts::comparisons(expr);
                 let truths: Vec<Option<bool>> =
                     pairs.iter().map(|(left, op, right)| self.compared(left, *op, right)).collect();
-                if truths.contains(&Some(false)) || is_empty_chain(&pairs) {
+                let mut claims = Claims::new(true);
+                // `5 < x < 3`
+                if pairs.len() > 1 {
+                    claims.add(self, expr, true);
+                }
+                if truths.contains(&Some(false)) || claims.contradiction().is_some() {
                     return Some(false);
                 }
                 (!truths.is_empty() && truths.iter().all(Option::is_some)).then_some(true)
@@ -215,14 +191,35 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// Returns the truth of a comparison of a count that its limit decides: `x | length >= 0`.
-    pub(crate) fn truth_of_count(&self, expr: &Expr<'_>) -> Option<bool> {
-        match parts::comparisons(expr).as_slice() {
-            [(left, op, right)] if self.is_count(left) != self.is_count(right) => {
-                self.compared(left, *op, right)
-            }
-            _ => None,
+    /// Returns the truth of a comparison that the limits of its sides decide, and what these are.
+    pub(crate) fn decided(&self, expr: &Expr<'_>) -> Option<(bool, String)> {
+        let pairs = parts::comparisons(expr);
+        let [(left, op, right)] = pairs.as_slice() else { return None };
+        if self.is_known(expr) {
+            return None;
         }
+        let truth = self.compared(left, *op, right)?;
+        let limits = [left, right].into_iter().find_map(|side| {
+            let limits = self.range(side, true).filter(|_| !self.is_known(side))?.describe()?;
+            Some(format!("'{}' {limits}", canonical(side)))
+        });
+        let is_refused = matches!(op, CompareOpKind::Eq)
+            && (left.as_const().is_some() || right.as_const().is_some());
+        let input = [left, right].into_iter().find(|side| is_input(side));
+        let value = || Some(format!("'{}' never has that value", canonical(input?)));
+        Some((truth, limits.or_else(|| value().filter(|_| is_refused && !truth))?))
+    }
+
+    /// Returns the value that the operands of `and`, or of `or`, contradict each other about.
+    pub(crate) fn contradiction(&self, expr: &Expr<'_>) -> Option<String> {
+        let all = match expr {
+            Expr::BinOp(op) => matches!(op.op, BinOpKind::ScAnd),
+            Expr::Compare(_) => true,
+            _ => return None,
+        };
+        let mut claims = Claims::new(all);
+        operands(expr, all).into_iter().for_each(|one| claims.add(self, one, all));
+        claims.contradiction().map(str::to_owned)
     }
 
     /// Returns the truth of `left and right`, or of `left or right` where `all` is false.
@@ -236,7 +233,13 @@ impl<'a> Known<'a> {
         }
         let (left, right) = (operands(left, all), operands(right, all));
         let excluded = left.iter().any(|a| right.iter().any(|b| excludes(a, b, all)));
-        excluded.then_some(!all)
+        // The chains within this one have been read already: no person writes a longer one.
+        if excluded || left.len() + right.len() > MAX_OPERANDS {
+            return excluded.then_some(!all);
+        }
+        let mut claims = Claims::new(all);
+        left.iter().chain(&right).for_each(|one| claims.add(self, one, all));
+        claims.contradiction().map(|_| !all)
     }
 
     /// Returns the truth of a comparison of which not all names have values.
@@ -249,18 +252,25 @@ impl<'a> Known<'a> {
                 In | NotIn => None,
             };
         }
-        // A length is never negative.
-        let number = |expr| self.value(expr).and_then(|value| i64::try_from(value).ok());
-        let (op, limit) = match (self.is_count(left), self.is_count(right)) {
-            (true, false) => (op, number(right)?),
-            (false, true) => (turned(op)?, number(left)?),
-            _ => return self.is_out_of_bounds(left, op, right).then_some(false),
+        // No such value is one of the input.
+        let is_other = |input: &Expr<'_>, value: &Expr<'_>| {
+            let ty = self.type_of(input).filter(|_| is_input(input));
+            // 2 and 2.0 are equal, and not both integers.
+            let value = value.as_const().filter(|value| !value.is_number());
+            let value = value.and_then(|value| serde_json::to_value(value).ok());
+            ty.zip(value).is_some_and(|(ty, value)| ty.coerce(value).is_err())
         };
-        match (op, limit) {
-            (Gte, ..=0) | (Gt | Ne, ..=-1) => Some(true),
-            (Lt, ..=0) | (Lte | Eq, ..=-1) => Some(false),
-            _ => None,
+        if matches!(op, Eq) && (is_other(left, right) || is_other(right, left)) {
+            return Some(false);
         }
+        let mut claims = Claims::new(true);
+        claims.compare(self, left, op, right);
+        if claims.contradiction().is_some() {
+            return Some(false);
+        }
+        let mut claims = Claims::new(false);
+        claims.compare(self, left, negated(op), right);
+        claims.contradiction().map(|_| true)
     }
 
     /// Finds the innermost parts that fail, as far as their names have values and they are certainly evaluated.
@@ -354,38 +364,6 @@ fn is_length(expr: &Expr<'_>) -> bool {
     matches!(expr, Expr::Filter(filter) if matches!(filter.name, "length" | "count"))
 }
 
-/// Returns the comparison with its sides exchanged.
-fn turned(op: CompareOpKind) -> Option<CompareOpKind> {
-    use CompareOpKind::{Eq, Gt, Gte, Lt, Lte, Ne};
-    Some(match op {
-        Eq => Eq,
-        Ne => Ne,
-        Lt => Gt,
-        Lte => Gte,
-        Gt => Lt,
-        Gte => Lte,
-        _ => return None,
-    })
-}
-
-/// Returns the operands of a chain of `and`, or of `or` where `all` is false.
-fn operands<'e, 't>(expr: &'e Expr<'t>, all: bool) -> Vec<&'e Expr<'t>> {
-    match expr {
-        Expr::BinOp(op)
-            if matches!((op.op, all), (BinOpKind::ScAnd, true) | (BinOpKind::ScOr, false)) =>
-        {
-            [operands(&op.left, all), operands(&op.right, all)].concat()
-        }
-        other => vec![other],
-    }
-}
-
-/// Whether two conditions are never true together, by what their own forms say.
-pub(crate) fn contradict(one: &Expr<'_>, other: &Expr<'_>) -> bool {
-    let (one, other) = (operands(one, true), operands(other, true));
-    one.iter().any(|a| other.iter().any(|b| excludes(a, b, true)))
-}
-
 /// Whether two conditions cannot both be true; where `all` is false, whether they cannot both be false.
 fn excludes(left: &Expr<'_>, right: &Expr<'_>, all: bool) -> bool {
     let is_negation = |a: &Expr<'_>, b: &Expr<'_>| {
@@ -408,71 +386,8 @@ fn excludes(left: &Expr<'_>, right: &Expr<'_>, all: bool) -> bool {
         }
         _ => None,
     };
-    if let (Some((a, first)), Some((b, second))) = (sides(left), sides(right))
-        && a == b
-        && first != second
-    {
-        return true;
-    }
-    // `a > 5 and a < 3`, `a < 5 or a > 3`
-    match (Interval::of(left, all), Interval::of(right, all)) {
-        (Some(one), Some(two)) => one.of == two.of && one.is_apart(&two),
+    match (sides(left), sides(right)) {
+        (Some((a, first)), Some((b, second))) => a == b && first != second,
         _ => false,
-    }
-}
-
-/// Whether no number is within the bounds of a chain: `5 < x < 3`.
-fn is_empty_chain(pairs: &[(&Expr<'_>, CompareOpKind, &Expr<'_>)]) -> bool {
-    let [(a, first, b), (c, second, d)] = pairs else { return false };
-    let one = Interval::of_pair(a, *first, b, true);
-    let two = Interval::of_pair(c, *second, d, true);
-    one.zip(two).is_some_and(|(one, two)| one.of == two.of && one.is_apart(&two))
-}
-
-/// The numbers for which a comparison with a constant is true.
-struct Interval {
-    of: String,
-    /// The least number, and whether it is not one of them.
-    from: (f64, bool),
-    to: (f64, bool),
-}
-
-impl Interval {
-    /// Returns the interval of a comparison; where `truth` is false, of its opposite.
-    fn of(expr: &Expr<'_>, truth: bool) -> Option<Self> {
-        match parts::comparisons(expr).as_slice() {
-            [(left, op, right)] => Self::of_pair(left, *op, right, truth),
-            _ => None,
-        }
-    }
-
-    fn of_pair(left: &Expr<'_>, op: CompareOpKind, right: &Expr<'_>, truth: bool) -> Option<Self> {
-        use CompareOpKind::{Eq, Gt, Gte, Lt, Lte, Ne};
-        const ALL: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
-        let number = |expr: &Expr<'_>| f64::try_from(expr.as_const()?).ok();
-        let (of, op, number) = match (number(left), number(right)) {
-            (None, Some(number)) => (canonical(left), op, number),
-            (Some(number), None) => (canonical(right), turned(op)?, number),
-            _ => return None,
-        };
-        let (from, to) = match (op, truth) {
-            (Lt, true) | (Gte, false) => ((ALL.0, false), (number, true)),
-            (Lte, true) | (Gt, false) => ((ALL.0, false), (number, false)),
-            (Gt, true) | (Lte, false) => ((number, true), (ALL.1, false)),
-            (Gte, true) | (Lt, false) => ((number, false), (ALL.1, false)),
-            (Eq, true) | (Ne, false) => ((number, false), (number, false)),
-            _ => return None,
-        };
-        Some(Self { of, from, to })
-    }
-
-    /// Whether no number is in both intervals.
-    fn is_apart(&self, other: &Self) -> bool {
-        let ends_before = |a: &Self, b: &Self| match a.to.0.partial_cmp(&b.from.0) {
-            Some(Ordering::Less) => true,
-            Some(Ordering::Equal) => a.to.1 || b.from.1,
-            Some(Ordering::Greater) | None => false,
-        };
-        ends_before(self, other) || ends_before(other, self)
     }
 }

@@ -7,6 +7,7 @@ mod convert;
 mod environment;
 mod known;
 mod membership;
+mod range;
 mod scope;
 #[cfg(test)]
 mod tests;

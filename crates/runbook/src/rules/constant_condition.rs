@@ -23,8 +23,9 @@ pub(crate) const RULE: Rule = Rule {
     summary: "a condition that is the same for every run",
     explanation: "\
 A 'when', or the condition of an assertion, that does not depend on an input or an output has the same value in every
-run. So has one that its own form decides: `a == a`, `a or true`, `a != 1 or a != 2`, `b | length >= 0`. `is defined`
-asks whether a step has run, and not whether a value is null: `is not none` asks that.
+run. So has one that its own form decides: `a == a`, `a or true`, `a != 1 or a != 2`, `b | length >= 0`, and one that the
+limits of an input decide: `inputs.size > 9` where the maximum is 9. `is defined` asks whether a step has run, and not
+whether a value is null: `is not none` asks that.
 
 To disable a step for a while, write `when: false`, which is clearer. An assertion that always fails is accepted where
 it is written as `that: false`, or in a step with 'when' or 'for_each': there it is what ends the run.",
@@ -41,11 +42,8 @@ enum Purpose {
 }
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    let is_present = |path: &Expr<'_>| analysis.type_of_present(path).is_some();
-    let is_count = |path: &Expr<'_>| is_count(analysis, path);
-    let bounds = |path: &Expr<'_>| bounds(analysis, path);
-    let known = Known::new(&Map::new()).with_present(&is_present).with_counts(&is_count);
-    let known = known.with_bounds(&bounds);
+    let type_of = |path: &Expr<'_>| analysis.type_of_present(path);
+    let known = Known::new(&Map::new()).with_types(&type_of);
     // Many steps have the same condition.
     let mut variable = HashSet::new();
     let mut asserted: Vec<(usize, Template<'_>)> = Vec::new();
@@ -72,53 +70,6 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         check_literal_assertion(raw, step, diagnostics);
     }
     check_tests_of_null(analysis, &known, diagnostics);
-}
-
-/// Returns the bounds of an input that is an integer.
-fn bounds(analysis: &Analysis<'_>, path: &Expr<'_>) -> (Option<i128>, Option<i128>) {
-    let Expr::GetAttr(get) = path else { return (None, None) };
-    if !matches!(&get.expr, Expr::Var(var) if var.id == "inputs") {
-        return (None, None);
-    }
-    match analysis.symbols.inputs.field(get.name).map(|field| &field.ty) {
-        Some(Type::Integer(bounds)) => (bounds.minimum, bounds.maximum),
-        _ => (None, None),
-    }
-}
-
-/// The most assertions that later conditions are compared with.
-const MAX_ASSERTED: usize = 16;
-
-/// Reports a condition of which an earlier assertion has made sure that it is false.
-fn check_asserted(
-    analysis: &Analysis<'_>,
-    asserted: &[(usize, Template<'_>)],
-    site: &TemplateSite<'_>,
-    purpose: Purpose,
-    diagnostics: &mut Diagnostics,
-) {
-    let Some((message, help)) = describe(purpose, false) else { return };
-    let Some(template) = site.node.text().and_then(|text| template::parse(text).ok()) else {
-        return;
-    };
-    let Some(condition) = template.whole() else { return };
-    let contrary = |one: &&(usize, Template<'_>)| {
-        one.1.whole().is_some_and(|asserted| contradict(asserted, condition))
-    };
-    if let Some((step, _)) = asserted.iter().find(contrary) {
-        let diagnostic = Diagnostic::new(&RULE, site.inferred.span.clone(), message)
-            .label(analysis.declaration(*step), "the run goes on only if the contrary is true")
-            .help(help);
-        diagnostics.push(diagnostic);
-    }
-}
-
-/// Whether a path is a field of an output whose type has no negative number.
-fn is_count(analysis: &Analysis<'_>, path: &Expr<'_>) -> bool {
-    let is_of_step = |get: &Expr<'_>| matches!(get, Expr::Var(var) if var.id != "inputs");
-    let Expr::GetAttr(get) = path else { return false };
-    let ty = is_of_step(&get.expr).then(|| analysis.type_of_present(path)).flatten();
-    matches!(ty, Some(Type::Integer(bounds)) if bounds.minimum.is_some_and(|least| least >= 0))
 }
 
 /// Reports tests for absence of what may be null, in templates that are no constant conditions themselves.
@@ -188,79 +139,105 @@ fn check_template(
     if let Some(truth) = known.truth(condition).or_else(has_all) {
         if let Some((message, help)) = describe(purpose, truth) {
             let span = inferred.span.clone();
-            diagnostics.push(match asked_of_null(analysis, condition) {
-                Some(asked) => {
-                    let always = message.split(':').next().unwrap_or(message);
-                    let message =
-                        format!("{always}: '{}' may be null, and null is defined", asked.path);
-                    Diagnostic::new(&RULE, span, message).help(asked.help())
-                }
-                None => Diagnostic::new(&RULE, span, message).help(help),
-            });
+            let (always, effect) = message.split_once(": ").unwrap_or((message, ""));
+            let reason = match asked_of_null(analysis, condition) {
+                Some(asked) => Some((
+                    format!("{always}: '{}' may be null, and null is defined", asked.path),
+                    asked.help(),
+                )),
+                None => reason(analysis, known, condition, truth).map(|(reason, advice)| {
+                    let help = advice.unwrap_or_else(|| help.to_owned());
+                    (format!("{always}, because {reason}: {effect}"), help)
+                }),
+            };
+            let (message, help) = reason.unwrap_or((message.to_owned(), help.to_owned()));
+            diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
         }
         return true;
     }
     let mut decided = Vec::new();
     decided_operands(known, condition, &mut decided);
-    for (operand, truth) in &decided {
+    for (operand, (truth, limits)) in &decided {
         let span = template::span::of_expr(text, operand);
         let span = SourceMap::new(analysis.source.text(), site.node).range(span);
-        let message = format!("this part is always {truth}: the number is never negative");
-        let help = "compare it with the number that is meant, such as > 0, or remove it";
+        let message = format!("this part is always {truth}: {limits}");
+        let help = match limits.ends_with(NEVER_NEGATIVE) {
+            true => "compare it with the number that is meant, such as > 0, or remove it",
+            false => "correct it, or remove it",
+        };
         diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
     }
     !decided.is_empty()
 }
 
-/// Whether a condition is true for each value of an enum: `mode in ['a', 'b']`, `mode == 'a' or mode == 'b'`.
-fn has_all_values(analysis: &Analysis<'_>, condition: &Expr<'_>) -> bool {
-    let (mut path, mut words) = (None, Vec::new());
-    if !collect_words(condition, &mut path, &mut words) {
-        return false;
-    }
-    let ty = path.and_then(|path| analysis.type_of_present(path));
-    match ty {
-        Some(Type::Enum(values)) => values.iter().all(|value| words.contains(&value.as_str())),
-        _ => false,
-    }
-}
+/// The limits of a count.
+const NEVER_NEGATIVE: &str = "is never negative";
 
-/// Collects the words that one path is compared with, and returns whether the condition is nothing but that.
-fn collect_words<'e, 't>(
-    expr: &'e Expr<'t>,
-    path: &mut Option<&'e Expr<'t>>,
-    words: &mut Vec<&'e str>,
-) -> bool {
-    if let Expr::BinOp(op) = expr
-        && matches!(op.op, BinOpKind::ScOr)
+/// Returns why a condition is the same for every run, and what to write; none where that is plain.
+fn reason(
+    analysis: &Analysis<'_>,
+    known: &Known<'_>,
+    condition: &Expr<'_>,
+    truth: bool,
+) -> Option<(String, Option<String>)> {
+    let asked = parts::negated(condition).unwrap_or(condition);
+    if let Expr::Test(test) = asked
+        && matches!(test.name, "defined" | "undefined")
+        && let Expr::Var(var) = &test.expr
     {
-        return collect_words(&op.left, path, words) && collect_words(&op.right, path, words);
+        return Some(always_there(analysis, var.id));
     }
-    let pairs = parts::comparisons(expr);
-    let [(of, op, with)] = pairs.as_slice() else { return false };
-    match op {
-        CompareOpKind::Eq => words.extend(parts::word(with)),
-        CompareOpKind::In => {
-            words.extend(parts::items(with).unwrap_or_default().iter().filter_map(parts::word));
-        }
-        _ => return false,
+    if let Expr::Test(test) = asked
+        && test.name == "none"
+    {
+        return Some((format!("'{}' is never null", canonical(&test.expr)), None));
     }
-    let known = *path.get_or_insert(of);
-    canonical(known) == canonical(of)
+    let mut decided = Vec::new();
+    decided_operands(known, asked, &mut decided);
+    if let Some((_, (_, limits))) = decided.into_iter().next() {
+        let advice = if limits.ends_with(NEVER_NEGATIVE) {
+            Some("compare it with the number that is meant, such as > 0".to_owned())
+        } else {
+            None
+        };
+        return Some((limits, advice));
+    }
+    let path = known.contradiction(condition)?;
+    let verb = if truth { "leave nothing out" } else { "exclude each other" };
+    Some((format!("its parts about '{path}' {verb}"), None))
 }
 
-/// Finds the operands of `and` and `or` that compare a count with what it always, or never, is.
+/// Returns why the output of a step is always there, and what can be asked of it.
+fn always_there(analysis: &Analysis<'_>, id: &str) -> (String, Option<String>) {
+    let step = analysis.symbols.steps.get(id).and_then(|step| analysis.symbols.outputs.get(*step));
+    let record = step.and_then(|output| output.record.as_ref());
+    let nullable = record.and_then(|record| {
+        record.fields.iter().find(|field| matches!(field.ty, Type::Optional(_)))
+    });
+    let advice = match nullable {
+        Some(field) => {
+            format!("ask about a field that may be null, such as: {id}.{} is not none", field.name)
+        }
+        None => "ask about a field of it, or remove the condition".to_owned(),
+    };
+    (format!("'{id}' runs in any case"), Some(advice))
+}
+
+/// A part of a condition, its truth, and the limits that decide it.
+type Decided<'e, 't> = (&'e Expr<'t>, (bool, String));
+
+/// Finds the operands of `and` and `or` that compare a number with what it always, or never, is.
 fn decided_operands<'e, 't>(
     known: &Known<'_>,
     expr: &'e Expr<'t>,
-    found: &mut Vec<(&'e Expr<'t>, bool)>,
+    found: &mut Vec<Decided<'e, 't>>,
 ) {
     match expr {
         Expr::BinOp(op) if matches!(op.op, BinOpKind::ScAnd | BinOpKind::ScOr) => {
             decided_operands(known, &op.left, found);
             decided_operands(known, &op.right, found);
         }
-        operand => found.extend(known.truth_of_count(operand).map(|truth| (operand, truth))),
+        operand => found.extend(known.decided(operand).map(|decided| (operand, decided))),
     }
 }
 
