@@ -10,12 +10,13 @@ pub(crate) mod cannot_restore;
 pub(crate) mod conflicting_parameters;
 pub(crate) mod constant_condition;
 pub(crate) mod cut_off_text;
+pub(crate) mod deleted_pods;
 pub(crate) mod duplicate_item;
 pub(crate) mod duplicate_key;
 pub(crate) mod duplicate_step_id;
 pub(crate) mod duplicate_value;
 pub(crate) mod empty_selection;
-pub(crate) mod ended_nodes;
+pub(crate) mod ended_instances;
 pub(crate) mod exactly_one_of;
 pub(crate) mod excluded_version;
 pub(crate) mod expression_type_mismatch;
@@ -50,12 +51,14 @@ pub(crate) mod nested_call;
 pub(crate) mod no_change;
 pub(crate) mod no_new_nodes;
 pub(crate) mod not_printable;
+pub(crate) mod opposite_filters;
 pub(crate) mod opposite_steps;
 pub(crate) mod other_target;
 pub(crate) mod out_of_range;
 pub(crate) mod possibly_null;
 pub(crate) mod possibly_undefined;
 pub(crate) mod question_not_literal;
+pub(crate) mod refused_by_limit;
 pub(crate) mod refused_field;
 pub(crate) mod repeated_step;
 pub(crate) mod requests_above_limits;
@@ -211,15 +214,10 @@ rules![
     missing_colon,
     conflicting_parameters,
     cut_off_text,
-    ended_nodes,
-    no_new_nodes,
-    taint_stays,
-    stray_braces,
-    requests_above_limits,
-    excluded_version,
-    unused_item_field,
-    signed_number,
-    repeated_step,
+    deleted_pods,
+    refused_by_limit,
+    opposite_filters,
+    ended_instances,
 ];
 
 /// Returns all rules, in the order of their codes.

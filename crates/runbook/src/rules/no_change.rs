@@ -1,10 +1,16 @@
 //! A step that gives a target the size that it has, or does the same again for each item.
 
-use super::super::analysis::AnalyzedStep;
-use super::super::analysis::flow::{Act, EffectKind, SIZES, StepFlow, literal_integer};
+use std::ops::Range;
+
+use minijinja::machinery::ast::Expr;
+
+use super::super::analysis::flow::{SIZES, literal_integer, simple_path, template_text};
+use super::super::analysis::{AnalyzedStep, Role};
 use super::super::document::{RawStep, start_span};
 use super::super::registry::ActionKind;
-use super::super::yaml::Node;
+use super::super::template::canonical::canonical;
+use super::super::template::{self, parts};
+use super::super::yaml::{Node, SourceMap};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -24,6 +30,15 @@ change nothing.",
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
         check_items(analysis, raw, step, diagnostics);
+    }
+    for (step, (raw, facts)) in analysis.document.steps.iter().zip(&analysis.flow.steps).enumerate()
+    {
+        let given = raw.with.and_then(|with| {
+            SIZES.iter().find_map(|name| with.member(name).map(|node| (*name, node)))
+        });
+        if let (None, Some((name, node))) = (&facts.before.current, given) {
+            check_repeated(analysis, step, name, node, diagnostics);
+        }
     }
     for (_, with, facts) in analysis.changes() {
         if let Some(node) = with.member("factor").filter(|node| literal_integer(node) == Some(1)) {
@@ -88,6 +103,67 @@ fn report(
     diagnostics.push(diagnostic.label(analysis.declaration(by), "it has this size here"));
 }
 
+/// Reports a size that is that of the step which has set it: other steps in between do not change it.
+fn check_repeated(
+    analysis: &Analysis<'_>,
+    step: usize,
+    name: &str,
+    node: &Node,
+    diagnostics: &mut Diagnostics,
+) {
+    let Some(facts) = analysis.flow.steps.get(step) else { return };
+    let (Some((asked, by)), Some(size)) = (&facts.before.asked, &facts.size) else { return };
+    let id = analysis.id(*by);
+    let path = template_text(node).and_then(simple_path);
+    let is_own = path.is_some_and(|(root, fields)| root == id && fields == [name]);
+    if !is_own || size != asked {
+        return;
+    }
+    let message = format!("'{id}' has set this size already: this step changes nothing");
+    let output = analysis.steps.get(*by).and_then(|step| step.signature).map(|one| &one.output);
+    let help = match output.and_then(|output| output.field("before")) {
+        Some(_) => format!("write \"{{{{ {id}.before.{name} }}}}\" for the size before it"),
+        None => "write another size, or remove the step".to_owned(),
+    };
+    let diagnostic = Diagnostic::new(&RULE, analysis.place_of(step, node), message).help(help);
+    diagnostics.push(diagnostic.label(analysis.declaration(*by), "it sets this size"));
+}
+
+/// Returns the place in the parameters of a loop that takes one item of its list, where each item is meant.
+fn item_of_list(
+    analysis: &Analysis<'_>,
+    items: &Node,
+    step: &AnalyzedStep<'_>,
+) -> Option<(Range<usize>, String)> {
+    let list = template::parse(template_text(items)?).ok()?;
+    let list = canonical(list.whole()?);
+    step.sites.iter().filter(|site| matches!(site.role, Role::Parameter(_))).find_map(|site| {
+        let text = site.node.text()?;
+        let template = template::parse(text).ok()?;
+        let found = template.expressions().find_map(|expr| one_of(expr, &list))?;
+        let span = template::span::of_expr(text, found);
+        let map = SourceMap::new(analysis.source.text(), site.node);
+        Some((map.range(span), list.clone()))
+    })
+}
+
+/// Finds the part of an expression that is an item of a list by its number, or its first or last one.
+fn one_of<'e, 't>(expr: &'e Expr<'t>, list: &str) -> Option<&'e Expr<'t>> {
+    let is_list = |of: &Expr<'_>| canonical(of) == list;
+    match expr {
+        Expr::GetItem(get) if get.subscript_expr.as_const().is_some() && is_list(&get.expr) => {
+            Some(expr)
+        }
+        Expr::Filter(filter)
+            if matches!(filter.name, "first" | "last")
+                && filter.expr.as_ref().is_some_and(is_list) =>
+        {
+            Some(expr)
+        }
+        other => parts::children(other).into_iter().find_map(|part| one_of(part, list)),
+    }
+}
+
 /// Reports a step that makes the same change for each item.
 fn check_items(
     analysis: &Analysis<'_>,
@@ -95,14 +171,12 @@ fn check_items(
     step: &AnalyzedStep<'_>,
     diagnostics: &mut Diagnostics,
 ) {
-    let (Some(items), Some(with), None) = (raw.for_each, raw.with, raw.call) else { return };
-    let Some(action) = step.signature.filter(|action| action.kind == ActionKind::Change) else {
-        return;
-    };
+    let (Some(items), Some(with)) = (raw.for_each, raw.with) else { return };
+    let Some(action) = step.signature else { return };
     let repeats_with = action.repeats_with.as_deref().and_then(|name| with.member(name));
     let is_single = items.items().is_some_and(|items| items.len() < 2);
     let pairs = with.pairs().unwrap_or_default();
-    if action.repeats || repeats_with.is_some() || is_single || pairs.is_empty() {
+    if is_single || pairs.is_empty() {
         return;
     }
     // Another name may be meant for the item, and the word says that it is, however it is written.
@@ -110,6 +184,19 @@ fn check_items(
     let mut words = written.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let is_wrong = step.sites.iter().any(|site| !site.inferred.issues.is_empty());
     if is_wrong || !step.issues.is_empty() || words.any(|word| word == "each") {
+        return;
+    }
+    if let Some((span, list)) = item_of_list(analysis, items, step) {
+        let message = format!("this is the same item of '{list}' for every item of the loop");
+        let diagnostic = Diagnostic::new(&RULE, span, message)
+            .label(start_span(items), "the step runs for each of them");
+        diagnostics.push(diagnostic.write("each".to_owned()));
+        return;
+    }
+    let repeats = action.repeats && raw.call.is_none() || repeats_with.is_some();
+    // A called runbook can be there to be run several times, as often as a list says that is written for it.
+    let is_counted = raw.call.is_some() && template_text(items).is_none();
+    if action.kind != ActionKind::Change || repeats || is_counted {
         return;
     }
     let message = "'with' does not use 'each': the step makes the same change for every item";

@@ -67,7 +67,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 }
 
 /// Whether a step needs what is listed: to wait until old pods are gone, or to lift a protection, is no mistake.
-fn needs_them(with: &Node) -> bool {
+pub(super) fn needs_them(with: &Node) -> bool {
     let goes = with.member("until").is_some_and(|until| until.text() != Some("ready"));
     let lifts = with
         .member("protected")
