@@ -45,12 +45,12 @@ pub(super) fn issues(step: &RawStep<'_>) -> (Vec<DocumentIssue>, Vec<ArgumentIss
 }
 
 impl Analysis<'_> {
-    /// Returns the names of the questions of all steps, each with its place.
-    pub(crate) fn questions(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+    /// Returns the names of the questions of all steps, each with its place and its type.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = (&str, Range<usize>, Type)> {
         let steps = self.document.steps.iter().zip(&self.steps);
         let asking = steps.filter(|(_, step)| step.signature.is_some_and(|action| action.asks));
-        let questions = asking.filter_map(|(raw, _)| parameter(raw, ASK)?.pairs());
-        questions.flatten().filter_map(|(key, _)| Some((key.text()?, key.span.clone())))
+        let questions = asking.flat_map(|(raw, _)| declared(raw).0);
+        questions.map(|question| (question.name, question.key.span.clone(), question.ty))
     }
 }
 

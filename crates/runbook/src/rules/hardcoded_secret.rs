@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::analysis::ArgumentIssueKind;
 use super::super::secrets::{self, Secret};
+use super::super::types::Type;
 use super::super::yaml::{Node, NodeKind, ScalarStyle};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -24,13 +25,14 @@ template, and a placeholder such as <token> or ${TOKEN}, is none.",
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for input in &analysis.document.inputs {
-        if is_secret_name(input.name) {
+        if is_secret_name(input.name) && may_be_secret(&input.ty) {
             let message = format!("the name of the input '{}' suggests a secret", input.name);
             let help = "inputs are written to the journal; use an IAM role or a service account";
             diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message).help(help));
         }
     }
-    for (name, span) in analysis.questions().filter(|(name, _)| is_secret_name(name)) {
+    let asked = analysis.questions();
+    for (name, span, _) in asked.filter(|(name, _, ty)| is_secret_name(name) && may_be_secret(ty)) {
         let message = format!("the name of the question '{name}' suggests a secret");
         let help = "answers are written to the journal; use an IAM role or a service account";
         diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
@@ -92,6 +94,16 @@ fn is_random(value: &str) -> bool {
         && !value.contains(char::is_whitespace)
         && !value.bytes().all(is_plain)
         && !is_name
+}
+
+/// Whether values of a type can be secrets: a number is none, and neither is the name of an object.
+fn may_be_secret(ty: &Type) -> bool {
+    match ty.non_null() {
+        Type::String(text) => text.syntax.is_none(),
+        Type::List(of, _) | Type::Map(of, _) => may_be_secret(of),
+        Type::Any => true,
+        _ => false,
+    }
 }
 
 fn is_secret_name(name: &str) -> bool {

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::super::analysis::Role;
+use super::super::analysis::{Role, TemplateSite};
 use super::super::template::{self, TemplateIssueKind, inside_braces};
-use super::super::types::TypeMismatch;
+use super::super::types::{Type, TypeMismatch};
 use super::super::yaml::SourceMap;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -46,6 +46,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let none = template::parse(text)
                 .ok()
                 .and_then(|template| template::span::of_null_default(text, template.whole()?));
+            if let Type::List(of, _) = &inferred.ty
+                && matches!(**of, Type::Optional(_))
+            {
+                diagnostics.push(null_items(analysis, site, text));
+                continue;
+            }
             diagnostics.push(match none {
                 Some(none) => {
                     null_default(SourceMap::new(analysis.source.text(), site.node).range(none))
@@ -54,6 +60,26 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             });
         }
     }
+}
+
+/// Reports a list of which some items may be null.
+fn null_items(analysis: &Analysis<'_>, site: &TemplateSite<'_>, text: &str) -> Diagnostic {
+    let span = site.inferred.span.clone();
+    let path = inside_braces(text).unwrap_or_default();
+    if path.len() > 2 * MAX_SHOWN {
+        let help = "leave them out: | reject('none') | list";
+        return Diagnostic::new(&RULE, span, "items of this list may be null").help(help);
+    }
+    let list = path.strip_suffix("list").map(str::trim_end).and_then(|rest| rest.strip_suffix('|'));
+    let list = list.unwrap_or(path).trim_end();
+    let without = format!("{list} | reject('none') | list");
+    let message = format!("items of '{list}' may be null");
+    let mut diagnostic =
+        Diagnostic::new(&RULE, span.clone(), message).help(format!("leave them out: {without}"));
+    // What is written with escapes in YAML could not be replaced by the text of the expression.
+    let is_written = analysis.source.text().get(span).is_some_and(|written| written == path);
+    diagnostic.suggestion = is_written.then_some(without);
+    diagnostic
 }
 
 fn null_default(span: Range<usize>) -> Diagnostic {

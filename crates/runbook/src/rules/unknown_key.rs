@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::analysis::AnalyzedStep;
 use super::super::document::{DocumentIssueKind, MappingKind, RawStep};
 use super::super::habits;
+use super::super::limits::LimitKind;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -57,6 +58,13 @@ fn advice(
     {
         return Some(Advice::Help(format!("a space is missing after '{name}:'")));
     }
+    let is_limit = LimitKind::ALL.iter().any(|kind| kind.key() == key);
+    if is_limit
+        && matches!(mapping, MappingKind::Runbook | MappingKind::Defaults | MappingKind::Step)
+    {
+        let help = "it is a limit of the runbook: move it under 'limits'".to_owned();
+        return Some(Advice::Help(help));
+    }
     let step = step_at(analysis, span.start).filter(|_| mapping == MappingKind::Step);
     let under_with = || format!("'{key}' is a parameter: move it under 'with'");
     let own = step.and_then(|(_, step)| step.signature);
@@ -91,6 +99,11 @@ fn advice(
             Some(ours) if habit.is_rename => Advice::Rename(ours),
             _ => Advice::Help(with_amount(analysis, habit, key, span)),
         });
+    }
+    if mapping == MappingKind::Runbook && MappingKind::Defaults.keys().contains(&key) {
+        let help =
+            "move it under 'defaults', for all steps, or into the step that it is for".to_owned();
+        return Some(Advice::Help(help));
     }
     let is_parameter = mapping == MappingKind::Step
         && own.is_none()

@@ -189,6 +189,9 @@ fn describe_operator(
         _ if is_list(left) != is_list(right) && numeric => {
             Some("use '| length' for the number of items")
         }
+        ("==" | "!=", ..) if is_list(left) != is_list(right) && !numeric => Some(
+            "of a list, compare the number of items, such as list | length == 0, or ask for one: 'word' in list",
+        ),
         ("==" | "!=", text, other) if text != other && numeric => {
             Some("the two are never equal: use '| int' or '| string' on one of them")
         }

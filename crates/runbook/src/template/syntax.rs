@@ -58,6 +58,9 @@ const WORDS: &[(&str, &str)] = &[
 /// Explains the error that the parser reports at a span of a text.
 pub(super) fn explain(text: &str, span: Range<usize>, detail: &str) -> Placed {
     let expression = Expression::around(text, span.start);
+    if let Some(placed) = single_brace(text) {
+        return placed;
+    }
     expression
         .braces()
         .or_else(|| expression.brackets())
@@ -65,6 +68,51 @@ pub(super) fn explain(text: &str, span: Range<usize>, detail: &str) -> Placed {
         .or_else(|| expression.operator(&span))
         .or_else(|| expression.foreign(&span))
         .unwrap_or_else(|| expression.by_detail(span, detail))
+}
+
+/// Finds the first template that is closed by one brace, whatever comes after it.
+fn single_brace(text: &str) -> Option<Placed> {
+    let mut from = 0;
+    while let Some(open) = text.get(from..)?.find("{{").map(|at| from + at) {
+        let inside = text.get(open + 2..)?;
+        let end = closing_brace(inside)?;
+        let after = inside.get(end + 1..)?;
+        let expression = inside.get(..end)?.trim();
+        from = open + 2 + end + 2;
+        if after.starts_with('}') {
+            continue;
+        }
+        let template = format!("{{{{ {expression} }}}}");
+        if !is_valid(&template) {
+            return None;
+        }
+        let span = open..open + 2 + end + 1;
+        let mut found = problem("'{{' is closed by one '}' instead of two");
+        found.help = Some(format!("write {}", shown(&template)));
+        found.suggestion = Some(template);
+        return Some((span, found));
+    }
+    None
+}
+
+/// Returns the place of the first `}` that closes nothing in an expression.
+fn closing_brace(inside: &str) -> Option<usize> {
+    const MAX_LENGTH: usize = 2_000;
+    let (mut depth, mut quote, mut is_escaped) = (0_usize, None, false);
+    for (at, character) in inside.char_indices().take(MAX_LENGTH) {
+        match (quote, character) {
+            (Some(_), _) if is_escaped => is_escaped = false,
+            (Some(_), '\\') => is_escaped = true,
+            (Some(closing), _) if character == closing => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '{') => depth += 1,
+            (None, '}') if depth == 0 => return Some(at),
+            (None, '}') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    None
 }
 
 fn problem(message: impl Into<String>) -> SyntaxProblem {

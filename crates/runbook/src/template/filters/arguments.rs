@@ -23,18 +23,27 @@ pub(crate) struct ArgumentMismatch {
     pub(crate) is_name: bool,
     /// Whether the number of arguments is wrong.
     pub(crate) is_count: bool,
+    /// Whether the items have no fields, whatever the argument is.
+    pub(crate) is_fieldless: bool,
 }
 
 impl ArgumentMismatch {
     pub(super) fn new(wanted: &str, found: impl Into<String>) -> Self {
         let (wanted, found) = (wanted.to_owned(), found.into());
-        Self { wanted, found, at: None, is_name: false, is_count: false }
+        Self { wanted, found, at: None, is_name: false, is_count: false, is_fieldless: false }
     }
 
     /// Returns the mismatch at an argument.
     pub(super) fn at(mut self, argument: usize) -> Self {
-        self.at = self.at.or(Some(argument));
+        if !self.is_fieldless {
+            self.at = self.at.or(Some(argument));
+        }
         self
+    }
+
+    /// The error for items that have no fields.
+    pub(super) fn fieldless(found: &Type) -> Self {
+        Self { is_fieldless: true, ..Self::input("a list of records", found) }
     }
 
     /// Returns the mismatch at the name of an argument.

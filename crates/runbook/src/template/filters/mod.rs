@@ -280,7 +280,7 @@ fn field_type(of: &Type, name: Option<&FilterArgument>) -> Result<Type, Argument
         }
         (Type::Map(of, _), _) => Ok((**of).clone()),
         (Type::Record(_) | Type::Any, _) => Ok(Type::Any),
-        (other, _) => Err(ArgumentMismatch::input("a list of records", &Type::list(other.clone()))),
+        (other, _) => Err(ArgumentMismatch::fieldless(&Type::list(other.clone()))),
     }
 }
 

@@ -89,7 +89,11 @@ pub(super) fn check_named(
             ArgumentMismatch { at: Some(at), ..wrong }
         }),
         Some(name) => {
-            let meant = habits::test_name(name);
+            let is_in_list = args.get(1).is_some_and(|list| matches!(list.ty, Type::List(..)));
+            let contains =
+                matches!(name, "contains" | "containing" | "within" | "oneof" | "one_of");
+            let meant = (contains && is_in_list).then_some("in");
+            let meant = meant.or_else(|| habits::test_name(name));
             let meant = meant.or_else(|| spelling::nearest(name, NAMES.iter().copied()));
             let wanted = match meant {
                 Some(meant) => format!("the name of a test, such as '{meant}'"),

@@ -126,13 +126,8 @@ impl Inference<'_> {
         mismatch: &ArgumentMismatch,
     ) -> Option<String> {
         let name = filter.name;
-        let is_of_records =
-            matches!(input, Type::List(of, _) if matches!(of.non_null(), Type::Record(_)));
-        if name == "join" && mismatch.at == Some(1) && !is_of_records {
-            let separator = args.first().and_then(|arg| arg.word.as_deref()).unwrap_or(", ");
-            return Some(format!(
-                "write join('{separator}'): the second argument is the name of a field of records"
-            ));
+        if mismatch.is_fieldless {
+            return Some(self.without_field(filter));
         }
         if mismatch.at.is_none() && !mismatch.is_name && !mismatch.is_count {
             return self.conversion(filter, input, args);
@@ -155,6 +150,28 @@ impl Inference<'_> {
         }
     }
 
+    /// Returns how a filter is written for items that have no fields.
+    fn without_field(&self, filter: &Filter<'_>) -> String {
+        let plain = match filter.name {
+            "selectattr" => "select",
+            "rejectattr" => "reject",
+            "map" => return "leave it out: the items themselves have no fields".to_owned(),
+            name => return format!("write {name} without 'attribute': the items have no fields"),
+        };
+        let call = self.text.get(self.span_of_call(filter)).unwrap_or_default();
+        // `selectattr('in', …)` is `select('in', …)` under another name.
+        let first = filter.args.first().map(span::argument).and_then(parts::word);
+        let is_test = first.is_some_and(|word| predicates::NAMES.contains(&word));
+        let test = filter.args.get(usize::from(!is_test));
+        let test = test.map(|test| self.span_of(span::argument(test)).start);
+        let end = self.span_of_call(filter).end;
+        let test = test.and_then(|start| self.text.get(start..end)).filter(|_| call.len() <= 80);
+        match test {
+            Some(test) => format!("write {plain}({test}: the items have no fields"),
+            None => format!("write {plain}('eq', …): the items have no fields"),
+        }
+    }
+
     /// Returns how a value is converted to one that a filter accepts.
     fn conversion(
         &self,
@@ -166,6 +183,10 @@ impl Inference<'_> {
         let call = self.text.get(self.span_of_call(filter)).unwrap_or(name);
         let accepts = |ty: &Type| filters::apply(name, ty, args).is_ok();
         match input {
+            // The number of characters of a number is hardly meant.
+            ty if ty.is_numeric() && matches!(name, "length" | "count") => {
+                Some(format!("remove '| {name}': the value is the number already"))
+            }
             Type::List(of, _) if matches!(**of, Type::Record(_)) => {
                 let of_texts = Type::list(Type::text());
                 (accepts(&of_texts) || accepts(&Type::list(Type::integer()))).then(|| {
