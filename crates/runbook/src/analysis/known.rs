@@ -12,6 +12,7 @@ use super::super::evaluate::{Expression, Fault, FaultKind, Known as KnownValues}
 use super::super::template::{self, parts};
 use super::super::types::{MismatchReason, Type, TypeMismatch, ValueMismatch};
 use super::super::yaml::SourceMap;
+use super::flow::simple_path;
 use super::{Analysis, Role, TemplateSite, empty_message};
 
 /// A fault of a template when the inputs have their defaults.
@@ -43,6 +44,8 @@ pub(crate) enum OutcomeKind {
 
 /// The most templates that are evaluated. A runbook with more repeats itself.
 const MAX_TEMPLATES: usize = 2_000;
+/// The most values of the items of loops that are tried.
+const MAX_TRIED: usize = 20_000;
 /// The most instructions that evaluating them may take.
 const MAX_FUEL: u64 = 20_000_000;
 /// An expression that has no items, and no number in it.
@@ -60,6 +63,7 @@ impl Analysis<'_> {
         let mut evaluation = Evaluation {
             analysis: self,
             growing: MAX_FUEL / defaults.scope().max_fuel(),
+            trying: MAX_TRIED,
             defaults,
             values_of_inputs,
             values: HashMap::new(),
@@ -125,6 +129,8 @@ struct Evaluation<'a, 't> {
     values: HashMap<&'a str, Known>,
     /// How many templates may still be evaluated that can take more work than reading a value.
     growing: u64,
+    /// How many values of items may still be tried.
+    trying: usize,
     size: usize,
     outcomes: Vec<Outcome<'a>>,
 }
@@ -304,10 +310,9 @@ impl<'a> Evaluation<'a, '_> {
             return;
         }
         for item in analysis.written_items(step, &self.values_of_inputs) {
-            let scope = self.defaults.scope().with_each(&item.each);
             for site in &sites {
-                let Some(left) = self.growing.checked_sub(1) else { return };
-                self.growing = left;
+                let Some(left) = self.trying.checked_sub(1) else { return };
+                self.trying = left;
                 let Some(text) = site.node.text() else { continue };
                 // The texts of a literal list are compared with the type of the parameter that takes them.
                 let is_whole = template::inside_braces(text) == Some("each");
@@ -315,8 +320,7 @@ impl<'a> Evaluation<'a, '_> {
                 if is_whole && is_compared && matches!(site.wanted.non_null(), Type::String(_)) {
                     continue;
                 }
-                let whole = Expression::new(text, true, &Type::Any, "");
-                let Ok(value) = whole.compile().evaluate(&scope) else { continue };
+                let Some(value) = self.value_of_item(text, &item.each) else { continue };
                 let Some(kind) = self.analysis.judge(site, &value, is_certain) else { continue };
                 let names: Vec<&str> = site.inferred.inputs.iter().map(String::as_str).collect();
                 let mut inputs = self.positions(&names);
@@ -327,6 +331,16 @@ impl<'a> Evaluation<'a, '_> {
                 break;
             }
         }
+    }
+
+    /// Returns the value of a template for one item.
+    fn value_of_item(&mut self, text: &str, each: &Json) -> Option<Json> {
+        if let Some(("each", fields)) = simple_path(text) {
+            return fields.iter().try_fold(each, |value, field| value.get(field)).cloned();
+        }
+        self.growing = self.growing.checked_sub(1)?;
+        let scope = self.defaults.scope().with_each(each);
+        Expression::new(text, true, &Type::Any, "").compile().evaluate(&scope).ok()
     }
 
     fn positions(&self, names: &[&str]) -> Vec<usize> {
