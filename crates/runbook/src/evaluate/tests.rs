@@ -35,7 +35,7 @@ fn symbols() -> SymbolTable<'static> {
     ]);
     let presence = Presence { when: vec!["c".to_owned()], may_fail: false };
     let record = Some(Arc::new(group));
-    let sure = StepOutput { record: record.clone(), ..StepOutput::default() };
+    let sure = StepOutput::new(record.clone(), Presence::default(), None);
     SymbolTable {
         inputs: Arc::new(self::record(&[("factor", Type::integer())])),
         steps: HashMap::from([("group", 0), ("gone", 1), ("here", 2)]),
