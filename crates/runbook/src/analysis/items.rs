@@ -15,13 +15,6 @@ pub(super) fn items(
     may_fail: bool,
 ) -> Items {
     let context = Context { symbols, index, narrowing };
-    if let NodeKind::Map(pairs) = &node.kind
-        && let Some(keys) = pairs.iter().map(|(key, _)| key.text()).collect::<Option<Vec<&str>>>()
-    {
-        let of = pairs.iter().map(|(_, value)| context.type_of(value)).reduce(join);
-        let keys = keys.into_iter().map(str::to_owned).collect();
-        return Items::of_keys(keys, &of.unwrap_or(Type::Any), may_fail);
-    }
     Items::of(&context.type_of(node), may_fail)
 }
 

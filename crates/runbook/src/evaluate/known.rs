@@ -222,6 +222,11 @@ impl<'a> Known<'a> {
         claims.contradiction().map(str::to_owned)
     }
 
+    /// Whether two conditions are never true together.
+    pub(crate) fn contradict(&self, one: &Expr<'_>, other: &Expr<'_>) -> bool {
+        self.excluded(&operands(one, true), &operands(other, true), true)
+    }
+
     /// Returns the truth of `left and right`, or of `left or right` where `all` is false.
     fn joined(&self, left: &Expr<'_>, right: &Expr<'_>, all: bool) -> Option<bool> {
         let (a, b) = (self.truth(left), self.truth(right));
@@ -232,14 +237,21 @@ impl<'a> Known<'a> {
             return Some(all);
         }
         let (left, right) = (operands(left, all), operands(right, all));
-        let excluded = left.iter().any(|a| right.iter().any(|b| excludes(a, b, all)));
+        self.excluded(&left, &right, all).then_some(!all)
+    }
+
+    /// Whether not all operands can be true; where `all` is false, whether not all can be false.
+    fn excluded(&self, left: &[&Expr<'_>], right: &[&Expr<'_>], all: bool) -> bool {
+        if left.iter().any(|a| right.iter().any(|b| excludes(a, b, all))) {
+            return true;
+        }
         // The chains within this one have been read already: no person writes a longer one.
-        if excluded || left.len() + right.len() > MAX_OPERANDS {
-            return excluded.then_some(!all);
+        if left.len() + right.len() > MAX_OPERANDS {
+            return false;
         }
         let mut claims = Claims::new(all);
-        left.iter().chain(&right).for_each(|one| claims.add(self, one, all));
-        claims.contradiction().map(|_| !all)
+        left.iter().chain(right).for_each(|one| claims.add(self, one, all));
+        claims.contradiction().is_some()
     }
 
     /// Returns the truth of a comparison of which not all names have values.

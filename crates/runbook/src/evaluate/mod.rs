@@ -14,7 +14,7 @@ mod tests;
 mod trace;
 
 pub(crate) use argument::{Argument, CompiledArgument, Expression};
-pub(crate) use known::{Fault, FaultKind, Known, contradict};
+pub(crate) use known::{Fault, FaultKind, Known};
 pub use scope::EvaluationScope;
 pub use trace::TracedValue;
 pub(crate) use trace::{trace, trace_item};

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr};
+use minijinja::machinery::ast::{BinOpKind, Expr};
 use serde_json::Map;
 
 use super::super::analysis::{AnalyzedStep, Role, TemplateSite};
 use super::super::document::{OnFailure, RawStep};
-use super::super::evaluate::{Known, contradict};
+use super::super::evaluate::Known;
 use super::super::registry::{ActionKind, ActionSignature};
 use super::super::template::canonical::canonical;
 use super::super::template::{self, Template, parts};
@@ -55,10 +55,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         for site in &step.sites {
             let Some(purpose) = purpose(site, raw, step) else { continue };
             let text = site.node.text().unwrap_or_default();
-            if !variable.contains(text)
-                && !check_template(analysis, &known, site, purpose, diagnostics)
-            {
-                check_asserted(analysis, &asserted, site, purpose, diagnostics);
+            if !variable.contains(text) {
+                // What is constant by itself says nothing of other conditions.
+                if check_template(analysis, &known, site, purpose, diagnostics) {
+                    continue;
+                }
+                check_asserted(analysis, &known, &asserted, site, purpose, diagnostics);
                 variable.insert(text);
             }
             let is_certain = purpose == Purpose::Assertion { always_runs: true }
@@ -70,6 +72,34 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         check_literal_assertion(raw, step, diagnostics);
     }
     check_tests_of_null(analysis, &known, diagnostics);
+}
+
+/// The most assertions that later conditions are compared with.
+const MAX_ASSERTED: usize = 16;
+
+/// Reports a condition of which an earlier assertion has made sure that it is false.
+fn check_asserted(
+    analysis: &Analysis<'_>,
+    known: &Known<'_>,
+    asserted: &[(usize, Template<'_>)],
+    site: &TemplateSite<'_>,
+    purpose: Purpose,
+    diagnostics: &mut Diagnostics,
+) {
+    let Some((message, help)) = describe(purpose, false) else { return };
+    let Some(template) = site.node.text().and_then(|text| template::parse(text).ok()) else {
+        return;
+    };
+    let Some(condition) = template.whole() else { return };
+    let contrary = |one: &&(usize, Template<'_>)| {
+        one.1.whole().is_some_and(|asserted| known.contradict(asserted, condition))
+    };
+    if let Some((step, _)) = asserted.iter().find(contrary) {
+        let diagnostic = Diagnostic::new(&RULE, site.inferred.span.clone(), message)
+            .label(analysis.declaration(*step), "the run goes on only if the contrary is true")
+            .help(help);
+        diagnostics.push(diagnostic);
+    }
 }
 
 /// Reports tests for absence of what may be null, in templates that are no constant conditions themselves.
@@ -135,8 +165,7 @@ fn check_template(
     let Some(text) = site.node.text() else { return false };
     let Ok(template) = template::parse(text) else { return false };
     let Some(condition) = template.whole() else { return false };
-    let has_all = || has_all_values(analysis, condition).then_some(true);
-    if let Some(truth) = known.truth(condition).or_else(has_all) {
+    if let Some(truth) = known.truth(condition) {
         if let Some((message, help)) = describe(purpose, truth) {
             let span = inferred.span.clone();
             let (always, effect) = message.split_once(": ").unwrap_or((message, ""));

@@ -17,6 +17,7 @@ pub(crate) mod duplicate_step_id;
 pub(crate) mod duplicate_value;
 pub(crate) mod empty_selection;
 pub(crate) mod ended_instances;
+pub(crate) mod ended_nodes;
 pub(crate) mod exactly_one_of;
 pub(crate) mod excluded_version;
 pub(crate) mod expression_type_mismatch;
@@ -214,6 +215,15 @@ rules![
     missing_colon,
     conflicting_parameters,
     cut_off_text,
+    ended_nodes,
+    no_new_nodes,
+    taint_stays,
+    stray_braces,
+    requests_above_limits,
+    excluded_version,
+    unused_item_field,
+    signed_number,
+    repeated_step,
     deleted_pods,
     refused_by_limit,
     opposite_filters,

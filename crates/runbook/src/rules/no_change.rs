@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use minijinja::machinery::ast::Expr;
 
-use super::super::analysis::flow::{SIZES, literal_integer, simple_path, template_text};
+use super::super::analysis::flow::{
+    Act, EffectKind, SIZES, StepFlow, literal_integer, simple_path, template_text,
+};
 use super::super::analysis::{AnalyzedStep, Role};
 use super::super::document::{RawStep, start_span};
 use super::super::registry::ActionKind;

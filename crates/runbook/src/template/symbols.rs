@@ -34,8 +34,6 @@ pub(crate) struct Items {
     /// The type of `each`.
     pub(crate) each: Type,
     pub(crate) shape: ItemsShape,
-    /// The keys of a map that is written down.
-    pub(crate) keys: Option<Arc<[String]>>,
     /// Whether the run continues when an item fails.
     pub(crate) may_fail: bool,
 }
@@ -96,13 +94,7 @@ impl Items {
             }
             _ => (Type::Any, ItemsShape::Unknown),
         };
-        Self { each, shape, keys: None, may_fail }
-    }
-
-    /// Returns the items of a map that is written down, of which all values are of a type.
-    pub(crate) fn of_keys(keys: Vec<String>, value: &Type, may_fail: bool) -> Self {
-        let (each, shape) = (entry(value), ItemsShape::Map);
-        Self { each, shape, keys: Some(keys.into()), may_fail }
+        Self { each, shape, may_fail }
     }
 }
 

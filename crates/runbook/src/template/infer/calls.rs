@@ -126,6 +126,14 @@ impl Inference<'_> {
         mismatch: &ArgumentMismatch,
     ) -> Option<String> {
         let name = filter.name;
+        let is_of_records =
+            matches!(input, Type::List(of, _) if matches!(of.non_null(), Type::Record(_)));
+        if name == "join" && args.len() == 2 && !is_of_records {
+            let separator = args.first().and_then(|arg| arg.word.as_deref()).unwrap_or(", ");
+            return Some(format!(
+                "write join('{separator}'): the second argument is the name of a field of records"
+            ));
+        }
         if mismatch.is_fieldless {
             return Some(self.without_field(filter));
         }
