@@ -10,29 +10,32 @@ use serde_json::{Map, Value as Json};
 use super::environment::Budget;
 
 /// The inputs and outputs known so far. Adding an output takes time proportional to its size, however
-/// many outputs are already present.
+/// many outputs are already present, and a clone takes none.
 #[derive(Debug, Clone)]
 pub struct EvaluationScope {
     bindings: Arc<Bindings>,
-    /// The size of the value of each name, which the budget of an evaluation depends on.
-    sizes: Arc<BTreeMap<String, usize>>,
 }
 
 impl EvaluationScope {
     /// Creates a scope of bound inputs (see [`Runbook::bind`](super::super::Runbook::bind)).
     pub fn new(inputs: &Map<String, Json>) -> Self {
-        let sizes = [("inputs".to_owned(), inputs.values().map(size).sum())].into();
-        let inputs = Value::from(Serde(inputs));
-        let bindings = Bindings([("inputs".to_owned(), inputs)].into());
-        Self { bindings: Arc::new(bindings), sizes: Arc::new(sizes) }
+        let size = inputs.values().map(size).sum();
+        let inputs = Bound { value: Value::from(Serde(inputs)), size };
+        let own = [("inputs".to_owned(), inputs)].into();
+        Self { bindings: Arc::new(Bindings { own, beneath: None, depth: 0, size }) }
     }
 
     /// Adds the output of a step. The output of a step that is never added is absent: the step was
     /// skipped, or failed under `continue`.
     pub fn insert(&mut self, step: &str, output: &Json) {
-        Arc::make_mut(&mut self.sizes).insert(step.to_owned(), size(output));
-        let value = Value::from(Serde(output));
-        Arc::make_mut(&mut self.bindings).0.insert(step.to_owned(), value);
+        let bound = Bound { value: Value::from(Serde(output)), size: size(output) };
+        if Arc::get_mut(&mut self.bindings).is_none() {
+            self.bindings = Arc::new(Bindings::above(&self.bindings));
+        }
+        // Nobody else has it now.
+        if let Some(bindings) = Arc::get_mut(&mut self.bindings) {
+            bindings.insert(step, bound);
+        }
     }
 
     /// Returns the scope of one item of a step that runs for each of several.
@@ -45,18 +48,18 @@ impl EvaluationScope {
 
     /// Whether a name has a value: `inputs`, or the output of a step.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.bindings.0.contains_key(name)
+        self.bindings.find(name).is_some()
     }
 
     /// Returns the size of all values: each value and every eight bytes of text count one.
     pub(super) fn size(&self) -> usize {
-        self.sizes.values().fold(0, |sum, size| sum.saturating_add(*size))
+        self.bindings.size
     }
 
     /// Returns the size of the values of some names: that of a template is the same whatever else is known by then.
     pub(super) fn size_of(&self, names: &BTreeSet<String>) -> usize {
-        let sizes = names.iter().filter_map(|name| self.sizes.get(name));
-        sizes.fold(0, |sum: usize, size| sum.saturating_add(*size))
+        let sizes = names.iter().filter_map(|name| self.bindings.find(name));
+        sizes.fold(0, |sum: usize, bound| sum.saturating_add(bound.size))
     }
 
     /// Returns the most instructions that evaluating one template takes.
@@ -88,8 +91,64 @@ fn size(value: &Json) -> usize {
     size
 }
 
+/// The most layers through which a name is looked for.
+const MAX_DEPTH: usize = 8;
+
+/// Values by their names. What others share is not changed: further values are in a layer above it.
+#[derive(Debug)]
+struct Bindings {
+    own: BTreeMap<String, Bound>,
+    beneath: Option<Arc<Bindings>>,
+    /// The number of layers beneath.
+    depth: usize,
+    /// The size of all values.
+    size: usize,
+}
+
 #[derive(Debug, Clone)]
-struct Bindings(BTreeMap<String, Value>);
+struct Bound {
+    value: Value,
+    /// The budget of an evaluation depends on it.
+    size: usize,
+}
+
+impl Bindings {
+    /// Returns an empty layer above others, or one with all their values where there are too many.
+    fn above(beneath: &Arc<Self>) -> Self {
+        let size = beneath.size;
+        if beneath.depth < MAX_DEPTH {
+            let beneath = Some(Arc::clone(beneath));
+            let depth = beneath.as_ref().map_or(0, |beneath| beneath.depth + 1);
+            return Self { own: BTreeMap::new(), beneath, depth, size };
+        }
+        let mut own = BTreeMap::new();
+        let mut layer = Some(beneath);
+        while let Some(bindings) = layer {
+            for (name, bound) in &bindings.own {
+                own.entry(name.clone()).or_insert_with(|| bound.clone());
+            }
+            layer = bindings.beneath.as_ref();
+        }
+        Self { own, beneath: None, depth: 0, size }
+    }
+
+    fn insert(&mut self, name: &str, bound: Bound) {
+        let replaced = self.find(name).map_or(0, |replaced| replaced.size);
+        self.size = self.size.saturating_sub(replaced).saturating_add(bound.size);
+        self.own.insert(name.to_owned(), bound);
+    }
+
+    fn find(&self, name: &str) -> Option<&Bound> {
+        let mut layer = Some(self);
+        while let Some(bindings) = layer {
+            if let Some(bound) = bindings.own.get(name) {
+                return Some(bound);
+            }
+            layer = bindings.beneath.as_deref();
+        }
+        None
+    }
+}
 
 impl Object for Bindings {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -98,7 +157,7 @@ impl Object for Bindings {
 
     /// The checker accepts only known names, so a name without a value is an absent output.
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        let present = self.0.get(key).cloned();
+        let present = self.find(key).map(|bound| bound.value.clone());
         present.or_else(|| Some(Value::from_object(Absent(key.to_owned()))))
     }
 }
