@@ -15,13 +15,15 @@ use super::environment::{Budget, environment};
 use super::range::{Claims, Range, negated, operands};
 use super::scope::{EvaluationScope, absent};
 
+/// The type of a path that has a value in every run, which may be null.
+type TypeOf<'a> = dyn Fn(&Expr<'_>) -> Option<Type> + 'a;
+
 /// The values that are known before a run.
 pub(crate) struct Known<'a> {
     scope: EvaluationScope,
     /// The inputs that have a value.
     inputs: BTreeSet<String>,
-    /// The type of a path that has a value in every run, which may be null.
-    type_of: Option<&'a dyn Fn(&Expr<'_>) -> Option<Type>>,
+    type_of: Option<&'a TypeOf<'a>>,
 }
 
 /// A part of an expression that fails when it is evaluated.
@@ -55,7 +57,7 @@ impl<'a> Known<'a> {
     }
 
     /// Tells the types of the paths that have a value in every run.
-    pub(crate) fn with_types(self, type_of: &'a dyn Fn(&Expr<'_>) -> Option<Type>) -> Self {
+    pub(crate) fn with_types(self, type_of: &'a TypeOf<'a>) -> Self {
         Self { type_of: Some(type_of), ..self }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::analysis::flow::{Reading, Target, is_off};
+use super::super::analysis::flow::{Reading, Size, Target, is_off};
 use super::super::document::start_span;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -93,7 +93,7 @@ fn launch(with: &Node) -> Option<&Node> {
 fn is_former(analysis: &Analysis<'_>, with: &Node, target: &Target, by: usize) -> bool {
     let reading = Reading::new(analysis, &analysis.flow);
     let size = with.member("count").and_then(|count| reading.size(count));
-    let Some(of) = size.filter(|size| size.is_whole()).and_then(|size| size.of) else {
+    let Some(of) = size.filter(Size::is_whole).and_then(|size| size.of) else {
         return false;
     };
     let Some((root, rest)) = of.split_once('.') else { return false };

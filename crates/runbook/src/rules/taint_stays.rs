@@ -42,12 +42,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (step, (raw, analyzed)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
         let (Some(with), Some(signature)) = (raw.with, analyzed.signature) else { continue };
         let known = ACTIONS.iter().position(|(name, ..)| *name == signature.name);
-        let Some((action, (_, sets, removes))) =
+        let Some((action, (_, sets, takes))) =
             known.and_then(|action| Some((action, ACTIONS.get(action)?)))
         else {
             continue;
         };
-        for (name, list) in [(sets, &mut set), (removes, &mut removed)] {
+        for (name, list) in [(sets, &mut set), (takes, &mut removed)] {
             let Some(node) = with.member(name) else { continue };
             let Some(items) = node.items() else { return }; // it may have any taint
             for item in items {

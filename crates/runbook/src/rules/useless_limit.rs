@@ -108,7 +108,7 @@ fn check_kept(
     diagnostics: &mut Diagnostics,
 ) {
     let Some(target) = Reading::new(analysis, &analysis.flow).workload(kept) else { return };
-    let steps = analysis.flow.steps.iter().enumerate();
+    let mut steps = analysis.flow.steps.iter().enumerate();
     let smaller = |(index, facts): (usize, &StepFlow)| {
         let own = facts.target.as_ref().zip(facts.size.as_ref());
         let acts = facts.acts.iter().filter_map(|act| match &act.effect.kind {
@@ -119,7 +119,7 @@ fn check_kept(
         let size = sizes.find_map(|(_, size)| size.as_number().filter(|size| *size < least))?;
         Some((index, size))
     };
-    let Some((index, size)) = steps.filter_map(smaller).next() else { return };
+    let Some((index, size)) = steps.find_map(smaller) else { return };
     let id = analysis.id(index);
     let pods = if size == 1 { "1 pod".to_owned() } else { format!("{size} pods") };
     let message = format!("'{id}' leaves {pods} of this workload, but {least} must stay Ready");

@@ -235,7 +235,7 @@ impl Type {
     /// Returns the name of several values: "strings", "records of name, uid".
     pub(crate) fn plural(&self) -> String {
         if let Some(kind) = self.own_kind() {
-            return kind.plural().to_owned();
+            return kind.plural();
         }
         match self {
             Self::String(_) => "strings".to_owned(),

@@ -64,6 +64,26 @@ pub(crate) struct Effect {
     pub(crate) is_repeated: bool,
 }
 
+/// What a step does to a limit of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Kept,
+    Set(i64),
+    /// It is set to what is not known.
+    Unknown,
+}
+
+impl Limit {
+    /// Notes the limit that a step leaves.
+    fn apply(self, known: &mut Option<(i64, usize)>, step: usize) {
+        match self {
+            Self::Kept => {}
+            Self::Set(limit) => *known = Some((limit, step)),
+            Self::Unknown => *known = None,
+        }
+    }
+}
+
 /// The kinds of what a step does to its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EffectKind {
@@ -71,8 +91,8 @@ pub(crate) enum EffectKind {
     Anything,
     /// It gives the target a size, which may not be known.
     Size(Option<Size>),
-    /// It sets limits; those that are not known are null.
-    Limits { min: Option<Option<i64>>, max: Option<Option<i64>> },
+    /// It may set limits.
+    Limits { min: Limit, max: Limit },
     /// It reads the size.
     Found(Size),
     /// It waits until there are as many.
@@ -216,12 +236,14 @@ impl Reading<'_, '_> {
         match (&general, action.kind) {
             (EffectKind::Size(_), _) => EffectKind::Size(self.asked(action, with)),
             (_, ActionKind::Change) => {
-                let limit = |name: &str| {
-                    let node = with.member(name).filter(|_| target.is_some())?;
-                    Some(literal_integer(node).filter(|_| is_certain))
+                let limit = |name: &str| match with.member(name).filter(|_| target.is_some()) {
+                    None => Limit::Kept,
+                    Some(node) => literal_integer(node)
+                        .filter(|_| is_certain)
+                        .map_or(Limit::Unknown, Limit::Set),
                 };
                 match (limit("min"), limit("max")) {
-                    (None, None) => general,
+                    (Limit::Kept, Limit::Kept) => general,
                     (min, max) => EffectKind::Limits { min, max },
                 }
             }
@@ -253,13 +275,13 @@ fn apply(known: &mut HashMap<Target, Known>, index: usize, effect: &Effect) {
             return;
         }
     }
-    let changes = match &effect.kind {
+    let moves = match &effect.kind {
         EffectKind::Size(_) | EffectKind::Limits { .. } => Some(false),
         EffectKind::Change { moves_pods, .. } => Some(*moves_pods),
         _ => None,
     };
     let former = effect.target.as_ref().and_then(|target| known.get(target)?.current.clone());
-    if let Some(moves_pods) = changes {
+    if let Some(moves_pods) = moves {
         for (target, one) in &mut *known {
             let may_be_same = match &effect.target {
                 Some(changed) => changed.is_like(target),
@@ -293,12 +315,8 @@ fn apply(known: &mut HashMap<Target, Known>, index: usize, effect: &Effect) {
         }
         EffectKind::Limits { min, max } => {
             let one = known.entry(target.clone()).or_default();
-            if let Some(min) = min {
-                one.min = min.map(|min| (min, index));
-            }
-            if let Some(max) = max {
-                one.max = max.map(|max| (max, index));
-            }
+            min.apply(&mut one.min, index);
+            max.apply(&mut one.max, index);
         }
         EffectKind::Found(size) if effect.is_certain => {
             let one = known.entry(target.clone()).or_default();
