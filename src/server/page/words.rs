@@ -13,7 +13,7 @@ use crate::journal::{RunState, StepState};
 const MAX_VALUE_CHARS: usize = 300;
 
 /// The longest output that is shown.
-const MAX_OUTPUT_BYTES: usize = 64 * 1024;
+const MAX_OUTPUT_BYTES: usize = 16 * 1024;
 
 /// A state as pages show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
