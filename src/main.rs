@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use rafay_relay_sop::cli::{self, Cli, telemetry};
 
-/// It takes half of the time and of the memory of glibc's where many large texts are checked, and musl's own has one lock
-/// for all threads (docs/performance.md).
+/// The allocator. Where many large texts are checked, glibc's takes twice the time and the memory, and musl's has one
+/// lock for all threads (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

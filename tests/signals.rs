@@ -64,7 +64,7 @@ async fn ctrl_c_at_a_terminal_says_that_the_run_stops() {
     command.envs(simulate.environment.iter().cloned()).stdin(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // The wait for nodes.
-    let waiting = test_support::read_until(child.stdout.as_mut().unwrap(), "step 4 of 4: ");
+    let waiting = test_support::read_until(&mut child, "step 4 of 4: ");
     // Ctrl-C, as the terminal gets it.
     child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
     let ended = ProgramOutput::from(child.wait_with_output().unwrap()).expect_exit_code(130);

@@ -201,10 +201,10 @@ async fn watching_shows_what_has_happened_and_what_goes_on() {
     let mut run = WaitingRun::start().await;
     let arguments = format!("--state-dir {} runs watch", run.dir.path().display());
     let mut watch = on_terminal(100, &arguments).stdin(Stdio::piped()).spawn().unwrap();
-    let watched = read_until(watch.stdout.as_mut().unwrap(), "step 4 of 4: ");
+    let watched = read_until(&mut watch, "step 4 of 4: ");
     // Another one ends by Ctrl-C, as soon as its first line is there.
     let mut ended = on_terminal(100, &arguments).stdin(Stdio::piped()).spawn().unwrap();
-    let first = read_until(ended.stdout.as_mut().unwrap(), "\n");
+    let first = read_until(&mut ended, "\n");
     ended.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
     let rest = ProgramOutput::from(ended.wait_with_output().unwrap()).expect_exit_code(130);
     let screen = Emulator::show(100, &(first + &rest.stdout)).text();

@@ -234,18 +234,18 @@ impl Cli {
         let result = match self.command {
             Command::Validate(command) => validate::run(&command, global),
             Command::Lsp(_) => lsp::run(global),
-            Command::Plan(command) => wait(command.run(global)),
-            Command::Run(command) => wait(command.run(global)),
-            Command::Serve(command) => wait(command.run(global)),
-            Command::Simulate(command) => wait(command.run(global)),
-            Command::Snapshot(command) => wait(command.run(global)),
+            Command::Plan(command) => return wait(command.run(global), global),
+            Command::Run(command) => return wait(command.run(global), global),
+            Command::Serve(command) => return wait(command.run(global), global),
+            Command::Simulate(command) => return wait(command.run(global), global),
+            Command::Snapshot(command) => return wait(command.run(global), global),
             Command::Actions(command) => command.run(global),
             Command::Explain(command) => command.run(global),
             Command::Schema(command) => command.run(global),
             Command::Crds(command) => command.run(),
-            Command::Permissions(command) => wait(command.run(global)),
-            Command::Runs(command) => wait(command.run(global)),
-            Command::Notify(command) => wait(command.run(global)),
+            Command::Permissions(command) => return wait(command.run(global), global),
+            Command::Runs(command) => return wait(command.run(global), global),
+            Command::Notify(command) => return wait(command.run(global), global),
             Command::Completions(command) => command.run(),
             Command::Man(command) => command.run(),
         };
@@ -269,12 +269,14 @@ impl Cli {
     }
 }
 
-/// Does work that waits, on threads of its own. A subcommand that only computes has none: its start is most of its time.
-fn wait<T>(work: impl Future<Output = T>) -> T {
+/// Runs a subcommand that waits, on threads of its own. One that only computes has none: its start is most of its time.
+fn wait(work: impl Future<Output = Result<Exit, CliError>>, global: &Global) -> Exit {
     let runtime = Runtime::new().expect("the system gives a process its threads");
-    let done = runtime.block_on(work);
+    // An error is reported before the threads are waited for.
+    let reported = async { work.await.unwrap_or_else(|error| error.report(global)) };
+    let exit = runtime.block_on(reported);
     runtime.shutdown_timeout(THREADS_GRACE_PERIOD);
-    done
+    exit
 }
 
 impl Global {

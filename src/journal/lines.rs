@@ -89,7 +89,7 @@ pub(crate) fn parse(
     Ok((events, reader.sum))
 }
 
-/// Reads a journal from its beginning, in one part or in several. It has what the lines so far say of those that follow.
+/// Reads a journal from its beginning, in one part or in several. It has what the lines so far say of the next ones.
 #[derive(Debug, Default)]
 pub(crate) struct LineReader {
     writer: Writer,

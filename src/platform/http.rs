@@ -249,6 +249,8 @@ impl HttpClient {
         target: &HttpTarget,
         limit: Duration,
     ) -> Result<ProbeResponse, ProbeError> {
+        // The first request makes the connector, which is no time of the server's.
+        self.connector();
         let start = Instant::now();
         let sending = self.send_unlimited(method, target, start);
         timeout(limit, sending).await.unwrap_or(Err(ProbeError::TimedOut(limit)))

@@ -57,7 +57,7 @@ pub(super) fn routes() -> Vec<Route> {
                 vec![Content { media_type: "application/json", schema: None }],
             ),
         ),
-        // Those that ask at once wait for one answer.
+        // Those that ask at once about the run that this service drives wait for one answer.
         Route::new("/status", Needs::Status, get(routes::status)).unlimited().with(
             Operation::get(
                 "Returns the state of a run: the one that is named, the active one, or the latest",

@@ -19,8 +19,8 @@ pub struct Limits {
     pub connections: NonZeroUsize,
     /// Open connections of one peer: an IPv4 address, or the first half of an IPv6 address.
     pub connections_per_peer: NonZeroUsize,
-    /// Requests that are being answered at a time, for each route but `/validate`. A request whose body has not arrived
-    /// does not count.
+    /// Requests that are being answered at a time, for each route but `/health`, `/ready`, `/validate` and streams; of
+    /// those to `/status`, what must be read counts. A request whose body has not arrived does not.
     pub requests_per_route: NonZeroUsize,
     /// Bodies that are being received at a time. One more takes the place of the one that takes longest.
     pub bodies: NonZeroUsize,

@@ -47,7 +47,7 @@ struct Known {
     early: Vec<Arc<RecordedEvent>>,
 }
 
-/// What was known of a run at a moment.
+/// The knowledge of a run at a moment.
 pub(super) struct ObservedRun {
     feed: Arc<Feed>,
     /// The number of events.

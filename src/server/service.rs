@@ -19,7 +19,7 @@ use super::{
     limits::{Limits, ValidateQueue},
     monitoring::Monitoring,
     responses::{ChangeWindow, Started, Status, Valid},
-    run_feed::RunFeeds,
+    run_feed::{ObservedRun, RunFeeds},
     status_cache::{StatusCache, StatusKey, to_json},
     streams::{StreamPermit, Streams},
     views,
@@ -143,7 +143,7 @@ impl Service {
             active: ActiveRuns::default(),
             feeds,
             streams: Streams::default(),
-            status_cache: StatusCache::default(),
+            status_cache: StatusCache::new(&limits),
             validate_queue: ValidateQueue::new(&limits),
             checks: Checks::default(),
             limits,
@@ -592,46 +592,61 @@ impl Service {
         // What this service drives, it observes: a client that polls costs no reading.
         let feed = self.shared.active.phase(&id).filter(|phase| matches!(phase, Phase::Running(_)));
         if feed.is_some() {
-            let run = self.feeds().observed(self, &id).await?;
-            return self.render_status(&id, run.count, run.is_live, || run.events()).await;
+            return self.observed_status(&id).await;
         }
+        let _place = self.shared.status_cache.enter()?;
         let _reading = self.shared.reading.acquire().await;
         let (events, is_live) = self.read(&id).await?;
-        self.render_status(&id, events.len() as u64, is_live, || events).await
+        let key = self.status_key(&id, events.len() as u64, is_live);
+        self.render_status(key, events).await
     }
 
-    /// Returns the answer about a run of which `count` events are known, which are asked for where it is a new answer.
-    async fn render_status<E: Borrow<RecordedEvent> + Send + 'static>(
-        &self,
-        id: &RunId,
-        count: u64,
-        is_live: bool,
-        events: impl FnOnce() -> Vec<E>,
-    ) -> Result<Bytes, ApiError> {
-        let phase = self.shared.active.phase(id);
-        let key = StatusKey {
-            run: id.clone(),
-            events: count,
-            is_live,
-            phase: format!("{phase:?}"),
-            change_window: self.change_window(),
-        };
+    /// Reports on a run that this service drives. The clients that ask while an answer is being made share the next one.
+    async fn observed_status(&self, id: &RunId) -> Result<Bytes, ApiError> {
         let cache = &self.shared.status_cache;
-        if let Some(json) = cache.find(&key) {
+        let find = |run: &ObservedRun| cache.find(&self.status_key(id, run.count, run.is_live));
+        if let Some(json) = find(&self.feeds().observed(self, id).await?) {
             return Ok(json);
         }
         let _turn = cache.wait_for_turn().await;
-        if let Some(json) = cache.find(&key) {
+        // What has happened since is in this answer.
+        let run = self.feeds().observed(self, id).await?;
+        if let Some(json) = find(&run) {
             return Ok(json);
         }
-        let (id, events, change_window) = (id.clone(), events(), key.change_window.clone());
+        self.render_status(self.status_key(id, run.count, run.is_live), run.events()).await
+    }
+
+    /// Returns all that an answer about a run depends on, of which `count` events are known.
+    fn status_key(&self, id: &RunId, count: u64, is_live: bool) -> StatusKey {
+        StatusKey {
+            run: id.clone(),
+            events: count,
+            is_live,
+            phase: format!("{:?}", self.shared.active.phase(id)),
+            change_window: self.change_window(),
+        }
+    }
+
+    /// Returns the answer about a run with these events, and keeps it.
+    async fn render_status<E: Borrow<RecordedEvent> + Send + 'static>(
+        &self,
+        key: StatusKey,
+        events: Vec<E>,
+    ) -> Result<Bytes, ApiError> {
+        if let Some(json) = self.shared.status_cache.find(&key) {
+            return Ok(json);
+        }
+        let phase = self.shared.active.phase(&key.run);
+        let (id, is_live, change_window) =
+            (key.run.clone(), key.is_live, key.change_window.clone());
         let json = render(move || {
             let run = Run::of(&id, &events).ok_or_else(|| no_start(&id))?;
             let status = views::status(&run, &events, phase.as_ref(), is_live);
             Ok(to_json(&Status { change_window, ..status }))
         })
         .await?;
-        cache.keep(key, json.clone());
+        self.shared.status_cache.keep(key, json.clone());
         Ok(json)
     }
 

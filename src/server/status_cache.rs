@@ -3,8 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::responses::{ChangeWindow, Status};
+use super::{
+    error::ApiError,
+    limits::Limits,
+    responses::{ChangeWindow, Status},
+};
 use crate::journal::RunId;
 
 /// Everything on which the answer depends.
@@ -20,21 +25,35 @@ pub(super) struct StatusKey {
 }
 
 /// Keeps one answer.
-#[derive(Default)]
 pub(super) struct StatusCache {
     kept: Mutex<Option<(StatusKey, Bytes)>>,
     making: tokio::sync::Mutex<()>,
+    /// A permit for each request about a run that must be read from the store.
+    places: Semaphore,
 }
 
 impl StatusCache {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let places = Semaphore::new(limits.requests_per_route.get());
+        Self { kept: Mutex::default(), making: tokio::sync::Mutex::default(), places }
+    }
+
     /// Returns the answer, if it is still the same.
     pub(super) fn find(&self, key: &StatusKey) -> Option<Bytes> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().filter(|(other, _)| other == key).map(|(_, json)| json.clone())
     }
 
-    /// Waits for the right to make an answer. Who gets it looks again first: the clients that ask while an answer is
-    /// being made wait for that one.
+    /// Takes a place among the requests about runs that must be read from the store.
+    ///
+    /// # Errors
+    /// As many as the limits allow are being answered.
+    pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        let full = |_| ApiError::overloaded("too many requests of this route are being answered");
+        self.places.try_acquire().map_err(full)
+    }
+
+    /// Waits for the right to make an answer about the run that this service drives.
     pub(super) async fn wait_for_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.making.lock().await
     }

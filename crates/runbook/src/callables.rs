@@ -39,7 +39,7 @@ pub(crate) struct Callable {
     pub(crate) signature: ActionSignature,
     pub(crate) called: CalledRunbook,
     pub(crate) source: Arc<Source>,
-    /// What its steps do.
+    /// The effects of its steps.
     pub(crate) flow: Called,
     /// The place of the declaration of each input.
     declarations: BTreeMap<String, Range<usize>>,

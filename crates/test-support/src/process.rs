@@ -54,14 +54,21 @@ fn clean_environment(command: &mut Command) {
     command.env("USER", "sre");
 }
 
-/// Reads an output until it has shown a text, or has ended. Returns what was read.
-pub fn read_until(output: &mut impl Read, text: &str) -> String {
+/// Reads the output of a program until it has shown a text, and returns what was read. A program that does not show it
+/// in time is ended.
+#[track_caller]
+pub fn read_until(child: &mut Child, text: &str) -> String {
+    let watchdog = Watchdog::guard(child);
+    let output = child.stdout.as_mut().expect("standard output is piped");
     let mut shown = Vec::new();
     let mut byte = [0];
     while !shown.ends_with(text.as_bytes()) && output.read(&mut byte).unwrap() == 1 {
         shown.push(byte[0]);
     }
-    String::from_utf8(shown).unwrap()
+    watchdog.disarm();
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.ends_with(text), "{text:?} is not in {shown:?}");
+    shown
 }
 
 /// The output and the exit code of a finished program.

@@ -1,4 +1,5 @@
-//! The journal that was read last, and how far: whoever follows a run asks for what is new, and pays for that only.
+//! The journal that was read last, and how far: a client that follows a run asks for what is new, and pays for
+//! that only.
 
 use std::{
     fs::File,

@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
-/// Returns a client. Its connections are shared by whoever shares the client.
+/// Returns a client. Its connections are shared by those who share the client.
 pub(super) fn http_client() -> SharedHttpClient {
     let tls = Provider::Rustls(CryptoMode::Ring);
     SharedHttpClient::new(LazyTls {

@@ -23,7 +23,7 @@ pub(crate) struct Outcome<'a> {
     pub(crate) span: Range<usize>,
     /// The inputs in that part, by position.
     pub(crate) inputs: Vec<usize>,
-    /// The item of a loop with which it is so, if it is written down.
+    /// The item of a loop for which it happens, if it is written down.
     pub(crate) item: Option<Range<usize>>,
     pub(crate) kind: OutcomeKind,
     /// Whether a run with the defaults certainly comes to the template.

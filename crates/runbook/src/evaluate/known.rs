@@ -66,7 +66,8 @@ impl<'a> Known<'a> {
         self.type_of.and_then(|type_of| type_of(path))
     }
 
-    /// Returns the interval that a number is in, as far as something is known of it; with the limits of inputs or without.
+    /// Returns the interval that a number is in, as far as something is known of it; with the limits of inputs or
+    /// without.
     pub(super) fn range(&self, expr: &Expr<'_>, with_limits: bool) -> Option<Range> {
         if let Some(value) = expr.as_const().or_else(|| self.value(expr)) {
             return value.is_number().then(|| f64::try_from(value).ok().map(Range::point))?;

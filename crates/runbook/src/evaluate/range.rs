@@ -132,7 +132,7 @@ impl Range {
     }
 }
 
-/// What conditions that hold together say of expressions, by their canonical texts.
+/// The claims of conditions that hold together, by the canonical texts of the expressions.
 pub(super) struct Claims {
     /// Whether the limits of inputs count. What is true because of them may be there for the reader.
     with_limits: bool,

@@ -32,7 +32,7 @@ impl EvaluationScope {
         if Arc::get_mut(&mut self.bindings).is_none() {
             self.bindings = Arc::new(Bindings::above(&self.bindings));
         }
-        // Nobody else has it now.
+        // No other scope has it now.
         if let Some(bindings) = Arc::get_mut(&mut self.bindings) {
             bindings.insert(step, bound);
         }
@@ -91,7 +91,7 @@ fn size(value: &Json) -> usize {
     size
 }
 
-/// The most layers through which a name is looked for.
+/// The most layers beneath another one.
 const MAX_DEPTH: usize = 8;
 
 /// Values by their names. What others share is not changed: further values are in a layer above it.

@@ -13,7 +13,7 @@ use super::{
 /// The most steps of a called runbook that are followed.
 const MAX_STEPS: usize = 64;
 
-/// What the steps of a runbook do, in the words of its inputs.
+/// The effects of the steps of a runbook, in the words of its inputs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Called {
     effects: Vec<Effect>,

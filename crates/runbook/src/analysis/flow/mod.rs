@@ -26,7 +26,7 @@ pub(crate) struct Flow {
     pub(crate) steps: Vec<StepFlow>,
 }
 
-/// What one step does.
+/// The effects of one step.
 #[derive(Default)]
 pub(crate) struct StepFlow {
     /// The nodegroup or Auto Scaling group, or the workload, of a step that acts on one.
@@ -37,12 +37,12 @@ pub(crate) struct StepFlow {
     pub(crate) before: Known,
     /// Whether the step is done in any case: for all of its items, if it has any.
     pub(crate) is_certain: bool,
-    /// What a step does for each of its items, or what the steps of a called runbook do. The fields above are those of
-    /// a step that has none.
+    /// The effects for each item, or of the steps of a called runbook. The fields above are those of a step that has
+    /// none.
     pub(crate) acts: Vec<Act>,
 }
 
-/// What one item of a step does, or one step of a called runbook.
+/// The effect of one item of a step, or of one step of a called runbook.
 #[derive(Debug, Clone)]
 pub(crate) struct Act {
     pub(crate) effect: Effect,
@@ -54,7 +54,7 @@ pub(crate) struct Act {
     pub(crate) parameter: Option<String>,
 }
 
-/// What a step does to its target.
+/// The effect of a step on its target.
 #[derive(Debug, Clone)]
 pub(crate) struct Effect {
     pub(crate) target: Option<Target>,
@@ -64,12 +64,12 @@ pub(crate) struct Effect {
     pub(crate) is_repeated: bool,
 }
 
-/// What a step does to a limit of a group.
+/// The effect of a step on a limit of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
     Kept,
     Set(i64),
-    /// It is set to what is not known.
+    /// Set to a value that is not known.
     Unknown,
 }
 
@@ -84,27 +84,27 @@ impl Limit {
     }
 }
 
-/// The kinds of what a step does to its target.
+/// The kinds of effects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EffectKind {
-    /// It may change everything.
+    /// May change everything.
     Anything,
-    /// It gives the target a size, which may not be known.
+    /// Gives the target a size, which may not be known.
     Size(Option<Size>),
-    /// It may set limits.
+    /// May set limits.
     Limits { min: Limit, max: Limit },
-    /// It reads the size.
+    /// Reads the size.
     Found(Size),
-    /// It waits until there are as many.
+    /// Waits until there are as many.
     Wait(Option<Size>),
-    /// It changes something else, or a target that is not known.
+    /// Changes something else, or a target that is not known.
     Change {
         /// Whether an autoscaler may give a group another size after it.
         moves_pods: bool,
         /// Whether the pods of the target are other ones then.
         replaces: bool,
     },
-    /// It only reads or waits.
+    /// Only reads or waits.
     Nothing,
 }
 
