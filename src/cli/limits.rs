@@ -26,7 +26,7 @@ pub(super) struct LimitsArgs {
     /// Behind a proxy, all clients have the address of the proxy.
     #[arg(long, value_name = "COUNT", env = "SOP_MAX_CONNECTIONS_PER_PEER", default_value = "64")]
     max_connections_per_peer: NonZeroU16,
-    /// Requests of one route that are answered at a time, for each route but `/health`, `/ready`, `/validate` and streams
+    /// Requests of one route that are answered at a time, but for `/health`, `/ready`, `/validate` and streams
     #[arg(long, value_name = "COUNT", env = "SOP_MAX_REQUESTS_PER_ROUTE", default_value = "16")]
     max_requests_per_route: NonZeroU16,
     /// Bodies of requests that are received at a time

@@ -601,7 +601,7 @@ impl Service {
         self.render_status(key, events).await
     }
 
-    /// Reports on a run that this service drives. The clients that ask while an answer is being made share the next one.
+    /// Reports on a run that this service drives. Those who ask while an answer is being made share the next one.
     async fn observed_status(&self, id: &RunId) -> Result<Bytes, ApiError> {
         let cache = &self.shared.status_cache;
         let find = |run: &ObservedRun| cache.find(&self.status_key(id, run.count, run.is_live));
