@@ -21,7 +21,7 @@ const GOOD: &str = "name: good\nsteps:\n  - {id: rest, action: sleep, with: {dur
 const BAD: &str = "\
 name: bad
 inputs:
-  token: {type: integer, default: 1}
+  token: {type: string, default: one}
 defaults: {on_failure: rollback}
 steps:
   - {id: restart, action: rollout_restart, with: {namespace: a, deployment: b}}
