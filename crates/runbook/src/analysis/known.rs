@@ -30,6 +30,19 @@ pub(crate) struct Outcome<'a> {
     pub(crate) is_certain: bool,
 }
 
+impl<'a> Outcome<'a> {
+    /// Returns an outcome that is about no item of a loop.
+    fn of(
+        site: &'a TemplateSite<'_>,
+        span: Range<usize>,
+        inputs: Vec<usize>,
+        kind: OutcomeKind,
+        is_certain: bool,
+    ) -> Self {
+        Self { name: name(site), span, inputs, item: None, kind, is_certain }
+    }
+}
+
 /// The kind of an [`Outcome`].
 pub(crate) enum OutcomeKind {
     /// The part cannot be evaluated; with its text.
@@ -207,14 +220,7 @@ impl<'a> Evaluation<'a, '_> {
                     (inferred.span.clone(), self.positions(&names))
                 }
             };
-            self.outcomes.push(Outcome {
-                name: name(site),
-                span,
-                inputs,
-                item: None,
-                kind,
-                is_certain,
-            });
+            self.outcomes.push(Outcome::of(site, span, inputs, kind, is_certain));
         }
     }
 
@@ -246,11 +252,8 @@ impl<'a> Evaluation<'a, '_> {
             return Known::Value(value);
         }
         // Most templates do not fail. What fails, or has a name that is not known, is read again.
-        let inferred = &site.inferred;
         let whole = Expression::new(text, !site.is_text, &Type::Any, "");
-        let all_known = inferred.steps.is_empty() && !inferred.all_inputs;
-        if all_known
-            && inferred.inputs.iter().all(|name| self.values_of_inputs.contains_key(name))
+        if self.has_all_inputs(site)
             && let Ok(value) = whole.compile().evaluate(self.defaults.scope())
         {
             return Known::Value(value);
@@ -263,6 +266,15 @@ impl<'a> Evaluation<'a, '_> {
         }
         faults.iter().for_each(|fault| self.add_fault(site, text, fault, is_certain));
         Known::Faulty
+    }
+
+    /// Whether a template is about inputs only, which all have values.
+    fn has_all_inputs(&self, site: &TemplateSite<'_>) -> bool {
+        let inferred = &site.inferred;
+        let mut inputs = inferred.inputs.iter();
+        inferred.steps.is_empty()
+            && !inferred.all_inputs
+            && inputs.all(|name| self.values_of_inputs.contains_key(name))
     }
 
     fn add_fault(
@@ -279,14 +291,7 @@ impl<'a> Evaluation<'a, '_> {
         let written = text.get(span.clone()).unwrap_or_default().to_owned();
         let span = SourceMap::new(self.analysis.source.text(), site.node).range(span);
         let kind = OutcomeKind::Fault(fault.kind, written);
-        self.outcomes.push(Outcome {
-            name: name(site),
-            span,
-            inputs,
-            item: None,
-            kind,
-            is_certain,
-        });
+        self.outcomes.push(Outcome::of(site, span, inputs, kind, is_certain));
     }
 
     /// Tries the parameters of a loop with the items that are known. A wrong item is one mistake, wherever it is used.
@@ -298,14 +303,9 @@ impl<'a> Evaluation<'a, '_> {
             let has_each = site.node.text().is_some_and(|text| text.contains("each"));
             is_parameter && has_each && !site.is_text && site.inferred.issues.is_empty()
         };
-        let all_known = |site: &&TemplateSite<'_>| {
-            let inferred = &site.inferred;
-            let mut inputs = inferred.inputs.iter();
-            let known = inputs.all(|name| self.values_of_inputs.contains_key(name));
-            known && inferred.steps.is_empty() && !inferred.all_inputs
-        };
+        let sites = analyzed.sites.iter().filter(uses_each);
         let sites: Vec<&'a TemplateSite<'_>> =
-            analyzed.sites.iter().filter(uses_each).filter(all_known).collect();
+            sites.filter(|site| self.has_all_inputs(site)).collect();
         if sites.is_empty() {
             return;
         }
@@ -326,8 +326,8 @@ impl<'a> Evaluation<'a, '_> {
                 let mut inputs = self.positions(&names);
                 inputs.extend(item.input.filter(|input| !inputs.contains(input)));
                 let (span, place) = (site.inferred.span.clone(), Some(item.place.clone()));
-                let name = name(site);
-                self.outcomes.push(Outcome { name, span, inputs, item: place, kind, is_certain });
+                let outcome = Outcome::of(site, span, inputs, kind, is_certain);
+                self.outcomes.push(Outcome { item: place, ..outcome });
                 break;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::analysis::flow::{sources, template_text};
+use super::super::analysis::flow::{each_of_items, simple_path, sources, template_text};
 use super::super::document::{OnFailure, RawStep};
 use super::super::template;
 use super::super::yaml::Node;
@@ -79,7 +79,7 @@ fn replacement(analysis: &Analysis<'_>, root: &str) -> Option<&'static str> {
 
 /// Returns the lists that a parameter takes pods from; where it has the item of a loop, those of the loop.
 fn listed(analysis: &Analysis<'_>, raw: &RawStep<'_>, node: &Node) -> Vec<Path> {
-    let node = item_of(raw, node).unwrap_or(node);
+    let node = each_of_items(raw, node).unwrap_or(node);
     let Some(template) = template_text(node).and_then(|text| template::parse(text).ok()) else {
         return Vec::new();
     };
@@ -94,16 +94,7 @@ fn listed(analysis: &Analysis<'_>, raw: &RawStep<'_>, node: &Node) -> Vec<Path> 
 
 /// Returns the list that a parameter is as a whole: a part of it leaves the others.
 fn whole(analysis: &Analysis<'_>, raw: &RawStep<'_>, node: &Node) -> Vec<Path> {
-    let list = item_of(raw, node).unwrap_or(node);
-    let is_path = template_text(list)
-        .and_then(template::inside_braces)
-        .is_some_and(|path| path.chars().all(|c| c.is_ascii_alphanumeric() || "._".contains(c)));
+    let list = each_of_items(raw, node).unwrap_or(node);
+    let is_path = template_text(list).and_then(simple_path).is_some();
     if is_path { listed(analysis, raw, node) } else { Vec::new() }
-}
-
-/// Returns the list of a loop, if a parameter is a list of its one item.
-fn item_of<'t>(raw: &RawStep<'t>, node: &Node) -> Option<&'t Node> {
-    let [item] = node.items()? else { return None };
-    let is_each = item.text().and_then(template::inside_braces) == Some("each");
-    raw.for_each.filter(|_| is_each)
 }

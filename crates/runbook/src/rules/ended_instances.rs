@@ -8,6 +8,7 @@ use super::super::analysis::flow::{path, sources, template_text};
 use super::super::document::OnFailure;
 use super::super::template;
 use super::super::yaml::Node;
+use super::ended_nodes::{ENDING, NAMING, NEEDING};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -19,16 +20,6 @@ pub(crate) const RULE: Rule = Rule {
 A node is gone when its instance has been ended, by whatever name the step after it has it: the output of the step that
 has ended it, or another field of the list that it was in. To cordon, uncordon, drain, label or taint it has no effect.",
 };
-
-/// The action that ends instances.
-const ENDING: &str = "terminate_instances";
-
-/// The actions that need nodes or instances which are there.
-const NEEDING: [&str; 6] =
-    ["drain", "cordon", "uncordon", "label_nodes", "taint_nodes", "set_protection"];
-
-/// The parameters that name nodes and instances.
-const NAMING: [&str; 2] = ["nodes", "instances"];
 
 /// The fields of one output that are all about the same nodes.
 const SAME: [&str; 4] = ["nodes", "names", "instances", "terminated"];

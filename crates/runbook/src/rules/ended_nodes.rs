@@ -19,14 +19,14 @@ to drain, cordon, label or taint it afterwards has no effect.",
 };
 
 /// The action that ends instances.
-const ENDING: &str = "terminate_instances";
+pub(super) const ENDING: &str = "terminate_instances";
 
 /// The actions that need nodes or instances which are there.
-const NEEDING: [&str; 6] =
+pub(super) const NEEDING: [&str; 6] =
     ["drain", "cordon", "uncordon", "label_nodes", "taint_nodes", "set_protection"];
 
 /// The parameters that name nodes and instances.
-const NAMING: [&str; 2] = ["nodes", "instances"];
+pub(super) const NAMING: [&str; 2] = ["nodes", "instances"];
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let mut ended: HashMap<String, usize> = HashMap::new();
