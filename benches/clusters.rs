@@ -15,6 +15,7 @@ use std::{
 
 use common::{PROGRAM, SimulatorProcess, measure as measure_process};
 use simulator::{Deployment, Scenario, Spread};
+use test_support::relay_world;
 
 const SPEED: &str = "600";
 
@@ -32,13 +33,7 @@ fn main() {
 }
 
 fn world(nodes: u32, pods: u32) -> Scenario {
-    let mut scenario = Scenario::default();
-    for group in scenario.nodegroups.iter_mut().filter(|group| group.max == 4) {
-        (group.desired, group.max, group.protected) = (nodes, nodes, vec![1]);
-    }
-    for deployment in scenario.deployments.iter_mut().filter(|d| d.name == "rafay-relay") {
-        deployment.replicas = nodes;
-    }
+    let mut scenario = relay_world(nodes);
     if pods > 0 {
         let relay = scenario.deployments[0].clone();
         let (name, cpu) = ("others".to_owned(), "50m".to_owned());

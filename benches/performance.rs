@@ -27,7 +27,7 @@ use rafay_relay_sop::{
 use runbook::Source;
 use simulator::{RecordedCall, Scenario, Simulator};
 use tempfile::TempDir;
-use test_support::is_bookkeeping;
+use test_support::{is_bookkeeping, relay_world};
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
 const SCALE_UP: &str = include_str!("../tests/fixtures/runbooks/scale-up.yaml");
@@ -282,14 +282,7 @@ async fn watch_nodes(client: kube::Client, last_ready: Arc<Mutex<Option<jiff::Ti
 }
 
 async fn relay_scale(nodes: u32) -> (usize, usize, String) {
-    let mut scenario = Scenario::default();
-    for group in scenario.nodegroups.iter_mut().filter(|group| group.max == 4) {
-        (group.desired, group.max, group.protected) = (nodes, nodes, vec![1]);
-    }
-    for deployment in scenario.deployments.iter_mut().filter(|d| d.name == "rafay-relay") {
-        deployment.replicas = nodes;
-    }
-    let bench = Bench::on(Some(scenario)).await;
+    let bench = Bench::on(Some(relay_world(nodes))).await;
     let (_, took) = bench.run(RELAY_SCALE).await;
     let record = bench.simulator.as_ref().expect("it has a simulator").calls();
     // The lease of the cluster is written three or four times by any run, however large the cluster is.

@@ -18,7 +18,7 @@ use common::{PROGRAM, SimulatorProcess, Usage, measure};
 use serde_json::{Value, json};
 use simulator::Scenario;
 use tempfile::TempDir;
-use test_support::Serve;
+use test_support::{Serve, relay_world};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -63,14 +63,7 @@ fn main() {
 }
 
 fn simulate() -> SimulatorProcess {
-    let mut scenario = Scenario::default();
-    for group in scenario.nodegroups.iter_mut().filter(|group| group.max == 4) {
-        (group.desired, group.max, group.protected) = (NODES, NODES, vec![1]);
-    }
-    for deployment in scenario.deployments.iter_mut().filter(|d| d.name == "rafay-relay") {
-        deployment.replicas = NODES;
-    }
-    SimulatorProcess::start(&scenario, SPEED)
+    SimulatorProcess::start(&relay_world(NODES), SPEED)
 }
 
 fn state_dir() -> TempDir {

@@ -16,8 +16,7 @@ use rafay_relay_sop::{
     },
     platform::kubernetes::RunEvents,
 };
-use simulator::Scenario;
-use test_support::{AroundAppend, ProgramOutput, TestCluster, WrappedStore, program};
+use test_support::{AroundAppend, ProgramOutput, TestCluster, WrappedStore, program, relay_world};
 
 use crate::{
     accounts::{Grant, TestServiceAccount},
@@ -65,14 +64,8 @@ impl AroundAppend for Timing {
 
 /// The journal of relay-scale with this many nodes and relay pods.
 async fn journal(nodes: u32) -> Vec<RecordedEvent> {
-    let mut scenario = Scenario::default();
-    for group in scenario.nodegroups.iter_mut().filter(|group| group.max == 4) {
-        (group.desired, group.max, group.protected) = (nodes, nodes, vec![1]);
-    }
-    for deployment in scenario.deployments.iter_mut().filter(|d| d.name == "rafay-relay") {
-        deployment.replicas = nodes;
-    }
-    let cluster = TestCluster::with_store(scenario, Arc::new(MemoryStore::default())).await;
+    let cluster =
+        TestCluster::with_store(relay_world(nodes), Arc::new(MemoryStore::default())).await;
     cluster.run(RELAY_SCALE).await.expect_success().records
 }
 

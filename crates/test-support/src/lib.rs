@@ -75,6 +75,18 @@ pub fn checked(texts: &str) -> Result<CheckedRunbook, StartError> {
     CheckedRunbook::in_library(Source::new("<test>", first), &called)
 }
 
+/// The default world with this many nodes and pods of the relay, of which the first instance is protected.
+pub fn relay_world(nodes: u32) -> Scenario {
+    let mut scenario = Scenario::default();
+    for group in scenario.nodegroups.iter_mut().filter(|group| group.max == 4) {
+        (group.desired, group.max, group.protected) = (nodes, nodes, vec![1]);
+    }
+    for deployment in scenario.deployments.iter_mut().filter(|d| d.name == "rafay-relay") {
+        deployment.replicas = nodes;
+    }
+    scenario
+}
+
 /// A run that has stopped.
 pub struct FinishedRun {
     pub state: RunState,

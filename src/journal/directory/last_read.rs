@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{file_identity::FileIdentity, unavailable};
+use super::{file_identity::FileIdentity, run_file::failed};
 use crate::journal::{
     RecordedEvent, StoreError,
     lines::{self, LineReader},
@@ -39,10 +39,9 @@ impl LastRead {
     ) -> Result<Option<Vec<RecordedEvent>>, StoreError> {
         let mut file = match File::open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|error| unavailable("read the journal", path, &error))?,
+            other => other.map_err(failed("read the journal", path))?,
         };
-        let metadata =
-            file.metadata().map_err(|error| unavailable("read the journal", path, &error))?;
+        let metadata = file.metadata().map_err(failed("read the journal", path))?;
         let identity = FileIdentity::of(&metadata);
         // Taken out: a reader that has met an error is not used again, and two clients do not wait for each other.
         let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -79,7 +78,7 @@ impl Place {
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(self.length))
             .and_then(|_| file.read_to_end(&mut text))
-            .map_err(|error| unavailable("read the journal", &self.path, &error))?;
+            .map_err(failed("read the journal", &self.path))?;
         let whole = &text[..lines::whole_lines(&text)];
         let events = self.reader.read(&self.path.display().to_string(), whole)?;
         self.length += whole.len() as u64;

@@ -148,6 +148,7 @@ fn gone(path: &Path, problem: &str) -> StoreError {
     unavailable("write to the journal", path, &io::Error::other(problem.to_owned()))
 }
 
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+/// Returns how an error of a file is reported.
+pub(super) fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |error| unavailable(operation, path, &error)
 }

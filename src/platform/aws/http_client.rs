@@ -21,7 +21,7 @@ pub(super) fn http_client() -> SharedHttpClient {
 }
 
 /// Both of these keep a connector for each of their settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct LazyTls {
     plain: SharedHttpClient,
     secure: SharedHttpClient,
@@ -34,8 +34,7 @@ impl HttpClient for LazyTls {
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         SharedHttpConnector::new(LazyConnector {
-            plain: self.plain.clone(),
-            secure: self.secure.clone(),
+            clients: self.clone(),
             settings: settings.clone(),
             components: components.clone(),
         })
@@ -44,15 +43,15 @@ impl HttpClient for LazyTls {
 
 #[derive(Debug)]
 struct LazyConnector {
-    plain: SharedHttpClient,
-    secure: SharedHttpClient,
+    clients: LazyTls,
     settings: HttpConnectorSettings,
     components: RuntimeComponents,
 }
 
 impl HttpConnector for LazyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = if request.uri().starts_with("http:") { &self.plain } else { &self.secure };
+        let LazyTls { plain, secure } = &self.clients;
+        let client = if request.uri().starts_with("http:") { plain } else { secure };
         client.http_connector(&self.settings, &self.components).call(request)
     }
 }
