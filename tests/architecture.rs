@@ -124,8 +124,7 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("server/recovery.rs", "recover_own", "a pace"),
     ("server/recovery.rs", "take_over", "a pace"),
     ("server/requested_runs.rs", "start_requested", "a pace"),
-    ("traces/export.rs", "send_all", "spans, and a time for a batch"),
-    ("traces/export.rs", "send_all", "spans, and a time for a batch"),
+    ("traces/export.rs", "send", "the response, for as long as an attempt may take"),
     ("server/retention.rs", "remove_old_runs", "a pace"),
     (
         "server/run_feed.rs",

@@ -47,6 +47,11 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
                 bytes = rest;
                 Field::Bytes(content)
             }
+            5 => {
+                let (number, rest) = bytes.split_at(4);
+                bytes = rest;
+                Field::Number(u32::from_le_bytes(number.try_into().unwrap()).into())
+            }
             other => panic!("wire type {other}"),
         };
         found.push((key >> 3, field));
@@ -257,4 +262,21 @@ async fn a_run_that_another_process_continues_stays_one_trace() {
     // The step began in the first process.
     assert!(pause.start >= before.end && pause.start < after.start, "{pause:?}");
     assert!(root.start <= before.start);
+}
+
+/// A receiver that refuses what it gets is no reason for a run to wait or to fail, and the log says what is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_refuses_spans_neither_fails_nor_delays_a_run() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let refuse = || async { (StatusCode::BAD_REQUEST, "no such tenant") };
+    let app = Router::new().route("/v1/traces", post(refuse));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let (cluster, dir) = (SimulateProcess::start(SPEED), tempfile::tempdir().unwrap());
+    let service = service(&cluster, &dir, &endpoint);
+    service.post("/run?runbook=fails", json!({})).await;
+    service.wait_until_ended().await;
+    let log = service.into_log().join("\n");
+    assert!(log.contains("Export") && log.contains("400"), "{log}");
+    assert!(!log.contains("a b"), "the log has no header: {log}");
 }

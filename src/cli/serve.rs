@@ -181,10 +181,7 @@ impl ServeArgs {
         let access = if tls.is_some() { access.over_tls() } else { access };
         let metrics = Metrics::new();
         let mut observers: Vec<Arc<dyn PlatformObserver>> = vec![Arc::new(metrics.clone())];
-        let exporter = match traces::Settings::from_environment() {
-            Ok(settings) => settings.map(traces::Exporter::start),
-            Err(error) => return Err(usage(error.to_string(), None)),
-        };
+        let exporter = traces_exporter()?;
         let traces = exporter.as_ref().map(traces::Exporter::traces);
         observers
             .extend(traces.clone().map(|traces| Arc::new(traces) as Arc<dyn PlatformObserver>));
@@ -285,7 +282,7 @@ impl ServeArgs {
             notifier.finish(NOTIFY_LIMIT).await;
         }
         if let Some(exporter) = exporter {
-            exporter.flush(TRACES_GRACE_PERIOD).await;
+            exporter.end(TRACES_GRACE_PERIOD).await;
         }
         Ok(Exit::Success)
     }
@@ -363,6 +360,22 @@ impl ServeArgs {
     /// Listens on the first of the addresses that can be used.
     async fn bind(&self, addresses: &[SocketAddr]) -> Result<TcpListener, CliError> {
         TcpListener::bind(addresses).await.map_err(|error| self.listen.unusable(&error))
+    }
+}
+
+/// Returns the way of traces to their receiver, where the environment names one.
+fn traces_exporter() -> Result<Option<traces::Exporter>, CliError> {
+    let settings = traces::Settings::from_environment();
+    let Some(settings) = settings.map_err(|error| usage(error.to_string(), None))? else {
+        return Ok(None);
+    };
+    match traces::Exporter::start(settings) {
+        Ok(exporter) => Ok(Some(exporter)),
+        // The variables are often set for all programs of a cluster. No run waits for its trace.
+        Err(problem) => {
+            tracing::warn!(%problem, "no traces are sent");
+            Ok(None)
+        }
     }
 }
 

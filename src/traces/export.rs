@@ -1,188 +1,191 @@
-//! Sends spans in batches. Runs never wait for it: what does not fit into the queue, or is not taken by its receiver in
-//! time, is dropped and counted.
+//! The way of spans to their receiver. The SDK of OpenTelemetry collects them, sends them in batches and tries again.
+//! Runs never wait for it: what does not fit into its queue, or is not taken by the receiver in time, is dropped and
+//! logged.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use aws_smithy_http_client::{
     Connector,
     tls::{Provider, rustls_provider::CryptoMode},
 };
 use aws_smithy_runtime_api::client::{http::HttpConnector as _, orchestrator::HttpRequest};
 use aws_smithy_types::body::SdkBody;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, sleep, timeout, timeout_at},
+use http_body::Body as _;
+use opentelemetry::{
+    InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
+    trace::{SpanContext, SpanKind, Status as SpanStatus, TraceState},
 };
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{
+    Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanEvents, SpanExporter as _, SpanLinks,
+        SpanProcessor as _,
+    },
+};
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     Traces,
-    otlp::{self, Span},
     settings::Settings,
+    span::{Kind, Span, Status},
 };
-use clock::Backoff;
+
+/// Why the SDK of OpenTelemetry does not take the settings.
+pub use opentelemetry_otlp::ExporterBuildError as ExporterError;
 
 /// How many spans wait to be sent. A run over 300 nodes has some thousand calls.
 const QUEUE: usize = 8192;
 /// How many spans a request has, and how long one waits for others.
 const BATCH: usize = 512;
 const BATCH_TIME: Duration = Duration::from_secs(2);
-/// How long a request may take, and how often it is made.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-const ATTEMPTS: usize = 4;
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(8));
+/// How long all attempts to send a batch may take, and how often it is sent again.
+const TIMEOUT: Duration = Duration::from_secs(20);
+const RETRIES: usize = 3;
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(8);
+/// The longest text of an attribute or a status. A message of a server can be long.
+const MAX_TEXT: usize = 1024;
+/// The longest response that is read. The messages of the protocol are a few bytes long.
+const MAX_RESPONSE: usize = 64 << 10;
 
-/// The way to the exporter.
-#[derive(Clone)]
-pub(super) struct Queue {
-    sender: mpsc::Sender<Item>,
-    dropped: Arc<AtomicU64>,
-}
-
-enum Item {
-    Span(Box<Span>),
-    /// Everything before this is to be sent now.
-    Flush(oneshot::Sender<()>),
-}
-
-impl Queue {
-    /// Sends a span when there is time for it.
-    pub(super) fn send(&self, span: Span) {
-        if self.sender.try_send(Item::Span(Box::new(span))).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// The task that sends spans.
+/// The thread that sends spans.
 pub struct Exporter {
-    queue: Queue,
+    processor: Arc<BatchSpanProcessor>,
 }
 
 impl Exporter {
-    /// Starts to send, on the runtime on which this is called.
+    /// Starts to send.
+    ///
+    /// # Errors
+    /// A setting is not one that the SDK takes.
     ///
     /// # Panics
-    /// Outside a runtime.
-    pub fn start(settings: Settings) -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let dropped = Arc::default();
-        let queue = Queue { sender, dropped: Arc::clone(&dropped) };
-        let connector =
-            Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).build();
-        let sending = Sending { settings, connector, receiver, dropped, backoff: BACKOFF };
-        tokio::spawn(sending.send_all());
-        Self { queue }
+    /// Outside a runtime: requests are sent on it.
+    pub fn start(settings: Settings) -> Result<Self, ExporterError> {
+        let Settings { url, headers, resource } = settings;
+        let retries = RetryPolicy::default()
+            .with_max_retries(RETRIES)
+            .with_initial_delay(FIRST_DELAY)
+            .with_max_delay(MAX_DELAY);
+        let mut exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(Client::new(Handle::current()))
+            .with_endpoint(url)
+            .with_headers(headers.into_iter().collect())
+            .with_protocol(Protocol::HttpBinary)
+            .with_timeout(TIMEOUT)
+            .with_retry_policy(retries)
+            .build()?;
+        let resource = resource.into_iter().map(|(key, value)| KeyValue::new(key, value));
+        exporter.set_resource(&Resource::builder_empty().with_attributes(resource).build());
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(QUEUE)
+            .with_max_export_batch_size(BATCH)
+            .with_scheduled_delay(BATCH_TIME)
+            .build();
+        let processor = BatchSpanProcessor::new(exporter, batches);
+        Ok(Self { processor: Arc::new(processor) })
     }
 
     /// Returns the observer whose spans are sent.
     pub fn traces(&self) -> Traces {
-        Traces::new(self.queue.clone())
+        let processor = Arc::clone(&self.processor);
+        let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build();
+        Traces::new(move |span| processor.on_end(to_data(span, scope.clone())))
     }
 
-    /// Sends what is waiting, for as long as `limit`.
-    pub async fn flush(&self, limit: Duration) {
-        let (sent, is_sent) = oneshot::channel();
-        let flushing = async {
-            if self.queue.sender.send(Item::Flush(sent)).await.is_ok() {
-                // The task may have ended with its runtime.
-                let _ = is_sent.await;
-            }
-        };
-        if timeout(limit, flushing).await.is_err() {
-            tracing::warn!("spans were not sent in time");
+    /// Sends what is waiting, for as long as `limit`. No span is sent after that.
+    pub async fn end(self, limit: Duration) {
+        let processor = self.processor;
+        let ending = tokio::task::spawn_blocking(move || processor.shutdown_with_timeout(limit));
+        match timeout(limit, ending).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(problem))) => tracing::warn!(%problem, "spans were not sent"),
+            Ok(Err(_)) | Err(_) => tracing::warn!("spans were not sent in time"),
         }
     }
 }
 
-struct Sending {
-    settings: Settings,
-    connector: Connector,
-    receiver: mpsc::Receiver<Item>,
-    dropped: Arc<AtomicU64>,
-    backoff: Backoff,
+fn to_data(span: Span, scope: InstrumentationScope) -> SpanData {
+    let id = |id: u64| SpanId::from_bytes(id.to_be_bytes());
+    let (trace, flags) = (TraceId::from_bytes(span.trace), TraceFlags::SAMPLED);
+    let attributes = span.attributes.into_iter();
+    SpanData {
+        span_context: SpanContext::new(trace, id(span.id), flags, false, TraceState::default()),
+        parent_span_id: span.parent.map_or(SpanId::INVALID, id),
+        parent_span_is_remote: false,
+        span_kind: match span.kind {
+            Kind::Internal => SpanKind::Internal,
+            Kind::Client => SpanKind::Client,
+        },
+        name: span.name.into(),
+        start_time: span.start.into(),
+        // A clock that was set back makes no span that ends before it begins.
+        end_time: span.end.max(span.start).into(),
+        attributes: attributes.map(|(key, value)| KeyValue::new(key, shortened(value))).collect(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: match span.status {
+            Status::Ok => SpanStatus::Ok,
+            Status::Error(text) => SpanStatus::error(shortened(text)),
+        },
+        instrumentation_scope: scope,
+    }
 }
 
-impl Sending {
-    async fn send_all(mut self) {
-        let mut spans = Vec::new();
-        while let Some(first) = self.receiver.recv().await {
-            let until = Instant::now() + BATCH_TIME;
-            let mut next = Some(first);
-            let mut flushed = None;
-            while let Some(item) = next {
-                match item {
-                    Item::Span(span) => spans.push(*span),
-                    Item::Flush(sent) => {
-                        flushed = Some(sent);
-                        break;
-                    }
-                }
-                if spans.len() >= BATCH {
-                    break;
-                }
-                next = timeout_at(until, self.receiver.recv()).await.ok().flatten();
-            }
-            self.send_batch(&spans).await;
-            spans.clear();
-            // Who asked may have given up.
-            flushed.map(|sent| sent.send(()));
-        }
-    }
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    text
+}
 
-    /// Sends a batch, with several attempts where the receiver may take it later.
-    async fn send_batch(&self, spans: &[Span]) {
-        if spans.is_empty() {
-            return;
-        }
-        let body = otlp::request(&self.settings.resource, spans);
-        let mut delays = self.backoff.delays();
-        let mut problem = String::new();
-        for attempt in 1..=ATTEMPTS {
-            match timeout(REQUEST_TIMEOUT, self.post(body.clone())).await {
-                Ok(Ok(200..=299)) => return self.report_dropped(),
-                Ok(Ok(status @ (408 | 429 | 500..=599))) => problem = format!("status {status}"),
-                Ok(Ok(status)) => {
-                    problem = format!("status {status}");
-                    break;
-                }
-                Ok(Err(error)) => problem = error,
-                Err(_) => problem = "no response in time".into(),
-            }
-            if attempt < ATTEMPTS {
-                sleep(delays.next_delay()).await;
-            }
-        }
-        // The host alone: an address may have a token in it.
-        let host = self.settings.url.host_str().unwrap_or_default();
-        tracing::warn!(host, problem, spans = spans.len(), "spans were dropped");
-    }
+/// The HTTP client of the AWS SDK, whose TLS is the only one in this program. The thread of the SDK of OpenTelemetry is
+/// outside the runtime that connections need.
+#[derive(Debug)]
+struct Client {
+    connector: Arc<Connector>,
+    runtime: Handle,
+}
 
-    fn report_dropped(&self) {
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            tracing::warn!(spans = dropped, "spans were dropped: there were too many at once");
-        }
+impl Client {
+    fn new(runtime: Handle) -> Self {
+        let connector =
+            Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).build();
+        Self { connector: Arc::new(connector), runtime }
     }
+}
 
-    /// Returns the status of the response.
-    async fn post(&self, body: Vec<u8>) -> Result<u16, String> {
-        let text = |error: &dyn std::error::Error| error.to_string();
-        let mut request = HttpRequest::new(SdkBody::from(body));
-        request.set_method("POST").map_err(|error| text(&error))?;
-        request.set_uri(self.settings.url.as_str()).map_err(|error| text(&error))?;
-        request.headers_mut().insert("content-type", "application/x-protobuf");
-        request.headers_mut().insert("user-agent", env!("CARGO_PKG_NAME"));
-        for (name, value) in &self.settings.headers {
-            let inserted = request.headers_mut().try_insert(name.clone(), value.clone());
-            inserted.map_err(|_| format!("{name} is not a valid header"))?;
-        }
-        let response = self.connector.call(request).await.map_err(|error| text(&error))?;
-        Ok(response.status().as_u16())
+#[async_trait]
+impl HttpClient for Client {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let connector = Arc::clone(&self.connector);
+        // The clock of a timeout is the runtime's, too.
+        let sending = async move { timeout(TIMEOUT, send(connector, request)).await };
+        self.runtime.spawn(sending).await??
     }
+}
+
+async fn send(
+    connector: Arc<Connector>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, HttpError> {
+    let request = HttpRequest::try_from(request.map(SdkBody::from))?;
+    let response = connector.call(request).await?.try_into_http1x()?;
+    let (parts, body) = response.into_parts();
+    let mut body = pin!(body);
+    let mut read = Vec::new();
+    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+        read.extend_from_slice(frame?.data_ref().map(AsRef::as_ref).unwrap_or_default());
+        if read.len() > MAX_RESPONSE {
+            return Err("the response is too long".into());
+        }
+    }
+    Ok(Response::from_parts(parts, read.into()))
 }

@@ -8,7 +8,7 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The address.
-    pub(super) url: Url,
+    pub(super) url: String,
     /// Headers of each request, such as a token.
     pub(super) headers: Vec<(String, String)>,
     /// The attributes of this process.
@@ -74,7 +74,7 @@ impl Settings {
         resource.extend(variable("OTEL_SERVICE_NAME").map(|name| ("service.name".into(), name)));
         let mut headers = list("OTEL_EXPORTER_OTLP_HEADERS")?;
         headers.extend(list("OTEL_EXPORTER_OTLP_TRACES_HEADERS")?);
-        Ok(Some(Self { url, headers, resource: resource.into_iter().collect() }))
+        Ok(Some(Self { url: url.into(), headers, resource: resource.into_iter().collect() }))
     }
 }
 

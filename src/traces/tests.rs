@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::{
     hash,
-    otlp::{Kind, Span, Status, request},
     settings::{Settings, SettingsError},
 };
 
@@ -21,7 +18,7 @@ const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 fn traces_are_sent_where_the_environment_says() {
     assert_eq!(read(&[]), Ok(None));
     assert_eq!(read(&[(ALL, "http://a:4318"), ("OTEL_SDK_DISABLED", "TRUE")]), Ok(None));
-    let url = |variables| read(variables).unwrap().unwrap().url.to_string();
+    let url = |variables| read(variables).unwrap().unwrap().url;
     assert_eq!(url(&[(ALL, "http://a:4318/")]), "http://a:4318/v1/traces");
     assert_eq!(url(&[(ALL, "https://a/otlp")]), "https://a/otlp/v1/traces");
     let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b/x");
@@ -68,27 +65,4 @@ fn ids_are_the_same_in_each_process_and_differ_by_what_they_stand_for() {
     assert_eq!(hash(&["a", "run"]), hash(&["a", "run"]));
     assert_ne!(hash(&["a", "run"]), hash(&["b", "run"]));
     assert_ne!(hash(&["a", "bc"]), hash(&["ab", "c"]));
-}
-
-/// Written by the library of OpenTelemetry for Python from the same values.
-#[test]
-fn a_request_is_what_other_writers_of_otlp_write() {
-    let span = Span {
-        trace: [0xab; 16],
-        id: 0x0102,
-        parent: Some(3),
-        name: "n".into(),
-        kind: Kind::Client,
-        start: Timestamp::from_nanosecond(1_700_000_000_123_456_789).unwrap(),
-        end: Timestamp::from_nanosecond(1_700_000_001_000_000_000).unwrap(),
-        attributes: vec![("k", "v".repeat(200))],
-        status: Status::Error("m".into()),
-    };
-    let resource = [("service.name".to_owned(), "s".to_owned())];
-    let written: String = request(&resource, &[span]).iter().map(|b| format!("{b:02x}")).collect();
-    let expected = include_str!("request.hex").replace('\n', "");
-    // The version of the program is in it.
-    let version: String = env!("CARGO_PKG_VERSION").bytes().map(|b| format!("{b:02x}")).collect();
-    assert_eq!(env!("CARGO_PKG_VERSION").len(), 5, "the lengths around it are those of 5 bytes");
-    assert_eq!(written, expected.replace("302e302e30", &version));
 }
