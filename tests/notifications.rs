@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -27,8 +28,21 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+    server::TlsStream,
+};
 
-use crate::service::{SimulatedService, write_secret};
+use crate::{
+    service::{SimulatedService, write_secret},
+    service_limits::{CERTIFICATE, KEY},
+};
 use test_support::{ProgramOutput, Serve, SimulateProcess, program, signal, wait_until_async};
 
 /// A key of 24 bytes, as the specification writes it.
@@ -75,6 +89,35 @@ impl Receiver {
     async fn answering(
         answer: impl Fn(usize, &Received) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (app, received) = Self::app(answer);
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, received }
+    }
+
+    /// Answers over TLS, with a certificate that only a test trusts.
+    async fn over_tls() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let (app, received) = Self::app(|_, _| Answer::Status(204));
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let listener = TlsListener { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, received }
+    }
+
+    /// What answers, and what it has received.
+    fn app(
+        answer: impl Fn(usize, &Received) -> Answer + Send + Sync + 'static,
+    ) -> (Router, Arc<Mutex<Vec<Received>>>) {
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
         let (kept, answer) = (Arc::clone(&received), Arc::new(answer));
         let app = Router::new().fallback(move |request: Request| {
@@ -104,10 +147,7 @@ impl Receiver {
                 response.body(Body::from("an answer")).unwrap()
             }
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, received }
+        (app, received)
     }
 
     async fn start() -> Self {
@@ -125,6 +165,31 @@ impl Receiver {
             (received.len() >= count).then_some(received)
         })
         .await
+    }
+}
+
+/// Connections that have agreed on TLS.
+struct TlsListener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            // A client that does not trust the certificate ends the handshake.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 
@@ -502,6 +567,26 @@ async fn notify_test_says_for_each_webhook_what_came_of_it() {
     let dry = test(&["--dry-run"]).await.expect_exit_code(0).stdout;
     assert!(dry.contains("\"specversion\":\"1.0\"") && dry.contains("{\"text\":\"*"), "{dry}");
     assert_eq!(receiver.received().len(), 3, "nothing was sent");
+}
+
+/// `https` needs a certificate that this machine trusts, or that `SSL_CERT_FILE` names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_over_tls_must_have_a_trusted_certificate() {
+    let receiver = Receiver::over_tls().await;
+    let files = Files::new();
+    let path = files.notify(&format!("webhooks: [{{name: a, url: '{}'}}]", receiver.url));
+    let mut command = program();
+    command.args(["notify", "test", "--notify-file"]).arg(&path);
+    let refused = ProgramOutput::run_async(&mut command).await.expect_exit_code(1).stdout;
+    assert!(refused.contains("a: not delivered") && refused.contains("certificate"), "{refused}");
+    assert!(refused.contains("SSL_CERT_FILE"), "{refused}");
+    assert_eq!(receiver.received().len(), 0);
+
+    let certificate = files.path().join("ca.pem");
+    fs::write(&certificate, CERTIFICATE).unwrap();
+    command.env("SSL_CERT_FILE", &certificate);
+    ProgramOutput::run_async(&mut command).await.expect_exit_code(0);
+    assert_eq!(receiver.received()[0].event_type(), "dev.rafay.sop.test");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -370,8 +370,10 @@ async fn many_probes_at_once_write_nothing() {
     test_support::wait_until_async("the missing directory", not_ready).await;
 }
 
-const CERTIFICATE: &str = include_str!("fixtures/tls/cert.pem");
-const KEY: &str = include_str!("fixtures/tls/key.pem");
+/// A certificate of `localhost`, which signs itself.
+pub(crate) const CERTIFICATE: &str = include_str!("fixtures/tls/cert.pem");
+/// Its key.
+pub(crate) const KEY: &str = include_str!("fixtures/tls/key.pem");
 const RENEWED_CERTIFICATE: &str = include_str!("fixtures/tls/renewed-cert.pem");
 const RENEWED_KEY: &str = include_str!("fixtures/tls/renewed-key.pem");
 

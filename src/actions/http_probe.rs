@@ -149,7 +149,7 @@ impl Wait for HttpProbe {
                 Err(ProbeError::TimedOut(_)) => {
                     Some(format!("no response within {}", params.request_timeout))
                 }
-                Err(ProbeError::Failed(why)) => Some(why),
+                Err(ProbeError::Untrusted(why) | ProbeError::Failed(why)) => Some(why),
             };
             if unmet.is_some() {
                 in_a_row.store(0, Relaxed);

@@ -82,6 +82,12 @@ pub(super) async fn attempt(
                 "see whether the receiver answers, and whether a network policy lets this program reach it",
             ),
         )),
+        Err(ProbeError::Untrusted(why)) => unavailable(Problem::new(
+            why,
+            Some(
+                "name a file with the certificate of its authority in the environment variable SSL_CERT_FILE",
+            ),
+        )),
         Err(ProbeError::Failed(why)) => unavailable(Problem::new(
             why,
             Some("check the address, and that this machine can reach it"),

@@ -95,6 +95,9 @@ pub enum ProbeError {
     /// No response came in time.
     #[error("no response within {0:?}")]
     TimedOut(Duration),
+    /// This machine does not trust the certificate of the server.
+    #[error("{0}")]
+    Untrusted(String),
     /// The connection or the response failed.
     #[error("{0}")]
     Failed(String),
@@ -303,7 +306,10 @@ async fn read_beginning(mut body: SdkBody) -> Result<(String, bool), ProbeError>
 fn to_error(error: &(dyn std::error::Error + 'static)) -> ProbeError {
     match causes(error).find_map(|cause| cause.downcast_ref::<RefusedUrl>()) {
         Some(refused) => ProbeError::Refused(refused.clone()),
-        None => ProbeError::Failed(transport::classify(error).message),
+        None => match transport::untrusted_certificate(&error_chain(error)) {
+            Some(message) => ProbeError::Untrusted(message),
+            None => ProbeError::Failed(transport::classify(error).message),
+        },
     }
 }
 

@@ -28,9 +28,7 @@ fn by_message(error: &(dyn StdError + 'static), text: &str) -> Option<Classified
                 .hint("check the address and this machine's name resolution or VPN"),
         );
     }
-    if text.contains("invalid peer certificate") {
-        let message =
-            format!("the server's certificate is not trusted: {}", certificate_problem(text));
+    if let Some(message) = untrusted_certificate(text) {
         return Some(
             Classified::new(ErrorKind::Invalid, message)
                 .hint("check the address and the certificate authority configured for it"),
@@ -87,7 +85,8 @@ fn unreachable(message: impl Into<String>) -> Classified {
         .hint("check the address, that the server runs, and that this machine can reach it")
 }
 
-/// Returns the message of rustls about the certificate, without those of the layers above.
-fn certificate_problem(text: &str) -> &str {
-    text.rsplit("invalid peer certificate: ").next().unwrap_or(text)
+/// Returns what is wrong with the certificate of a server, without the messages of the layers above rustls.
+pub(super) fn untrusted_certificate(text: &str) -> Option<String> {
+    let (_, problem) = text.rsplit_once("invalid peer certificate: ")?;
+    Some(format!("the server's certificate is not trusted: {problem}"))
 }
