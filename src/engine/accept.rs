@@ -19,6 +19,7 @@ use crate::{
     lease::HeldLease,
 };
 use runbook::EvaluationScope;
+use text::hex;
 
 /// Everything that was found out before a run is accepted: the checked runbook, its inputs and its target. Made once,
 /// by [`Engine::prepare`]; what asks a person, and what starts the run, use the same value.
@@ -96,7 +97,7 @@ impl AcceptedRun {
 
 /// Returns the SHA-256 of a runbook's text, in hexadecimal.
 pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 impl Engine {

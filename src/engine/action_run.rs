@@ -25,6 +25,7 @@ use crate::{
 };
 use clock::Backoff;
 use runbook::{EvaluationScope, Retry, Step};
+use text::hex;
 
 /// How often a step retries while another operation must finish first. EKS updates take tens of seconds.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -389,7 +390,7 @@ impl Driver<'_> {
             format!("{run}|{started}|{path}|{phase:?}|{generation}")
         };
         let hash = Sha256::digest(token.as_bytes());
-        let text: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let text = hex(&hash[..16]);
         let fence = self.lease.as_ref().map(|lease| lease.fence().clone());
         self.engine.platform.writer(&text, &fence.unwrap_or_else(WriteFence::unlimited))
     }

@@ -24,6 +24,7 @@ use crate::{
     limits::KeptRemovals,
 };
 use runbook::EvaluationScope;
+use text::hex;
 
 /// A run being driven. Several items of a step share it.
 pub(super) struct Driver<'a> {
@@ -112,7 +113,7 @@ impl Engine {
 
 /// Returns the span in which a run is driven: each line of the log within it has the ids of the run and of its trace.
 fn span_of(run: &RunId) -> tracing::Span {
-    let trace: String = run.trace_id().iter().map(|byte| format!("{byte:02x}")).collect();
+    let trace = hex(&run.trace_id());
     tracing::info_span!("run", run = run.as_str(), trace)
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use text::hex;
 
 use super::{Event, Format, RecordedEvent, RunEvent, RunTarget, StoreError, event, format};
 
@@ -23,7 +24,7 @@ impl Checksum {
     }
 
     fn text(self) -> String {
-        self.0.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0[..8])
     }
 }
 

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use text::{join_truncated, printable};
+use text::{hex, join_truncated, printable};
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     task::JoinSet,
@@ -336,7 +336,7 @@ impl Report {
         let slash = if group.is_empty() { "" } else { "/" };
         let stem = &name[..name.floor_char_boundary(MAX_STEM)];
         let digest = Sha256::digest(format!("{} {} {}", self.run, self.seq, self.object));
-        let suffix: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let suffix = hex(&digest[..8]);
         KubernetesEvent {
             metadata: ObjectMeta {
                 name: Some(format!("{}.{suffix}", stem.trim_end_matches(['-', '.']))),

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sha2::{Digest as _, Sha256};
+use text::hex;
 
 use super::error::ApiError;
 
@@ -53,7 +54,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// Returns the tag of a body. It is weak, because the same JSON may be compressed for one client and not for another.
 fn tag_of(body: &[u8]) -> String {
     let digest = Sha256::digest(body);
-    let digits: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex(&digest[..12]);
     format!("W/\"{digits}\"")
 }
 

@@ -8,6 +8,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::secret_file::{SecretFileError, read_secret};
+use text::hex;
 
 /// A token shorter than this can be guessed.
 const MIN_LENGTH: usize = 16;
@@ -91,7 +92,7 @@ impl TokenFile {
     /// Returns what a browser that has shown a token shows from then on. The token cannot be had from it.
     pub(super) fn session_of(token: &str) -> String {
         let digest = Sha256::new().chain_update("session of ").chain_update(token).finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest)
     }
 
     /// Whether this is the session of a browser that has shown the token that the file holds now.

@@ -11,6 +11,7 @@ use simulator::ClusterObject;
 use super::fields::Fields;
 use super::kinds::{SnapshotKind, is_kept_annotation};
 use crate::platform::kubernetes::AnyObject;
+use text::hex;
 
 /// An object of a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -186,7 +187,7 @@ fn template_digest(template: &Value) -> String {
         metadata.remove("creationTimestamp");
     }
     hash_canonically(&template, &mut hasher);
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hasher.finalize())
 }
 
 /// Feeds a value to a hasher with the keys of objects in order.

@@ -1,5 +1,5 @@
-//! Counts and lists in messages, and the one function that makes text from outside fit to be shown. Every crate and
-//! module may use this one; it depends on nothing.
+//! Counts, lists and digests in messages, and the one function that makes text from outside fit to be shown. Every
+//! crate and module may use this one; it depends on nothing.
 
 use std::borrow::Cow;
 
@@ -10,6 +10,11 @@ const MAX_NAMES: usize = 5;
 pub fn plural(count: usize, noun: &str) -> String {
     let suffix = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{suffix}")
+}
+
+/// Returns bytes as hexadecimal digits: `0a1b`.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Returns the first names of a list and the number of the others: `a, b, c, d, e and 7 more`.
