@@ -110,7 +110,7 @@ pub struct Output {
     #[schemars(extend("x-syntax" = "auto-scaling-group-name"))]
     pub auto_scaling_group: String,
     /// The processes that this step suspended or resumed; those that were as wanted before are left out.
-    pub changed: Vec<String>,
+    pub changed: Vec<Process>,
     /// All processes of the group that are suspended now.
     pub suspended: Vec<String>,
 }
@@ -283,7 +283,7 @@ where
             }
             Ok(WaitState::Ready(Output {
                 auto_scaling_group: group.name,
-                changed: intent.processes.iter().map(|one| one.name().to_owned()).collect(),
+                changed: intent.processes.clone(),
                 suspended: group.suspended_processes,
             }))
         })
