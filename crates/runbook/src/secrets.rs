@@ -162,8 +162,12 @@ impl Candidates {
 pub(crate) fn is_secret_word(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SECRET_WORDS.iter().any(|word| {
+        // Some have no separator: PGPASSWORD.
+        let is_whole = word.starts_with("pass");
         let before = name.strip_suffix(word);
-        before.is_some_and(|before| before.is_empty() || before.ends_with(['_', '-', '.']))
+        before.is_some_and(|before| {
+            is_whole || before.is_empty() || before.ends_with(['_', '-', '.'])
+        })
     })
 }
 

@@ -18,12 +18,16 @@ use super::scope::{EvaluationScope, absent};
 /// The type of a path that has a value in every run, which may be null.
 type TypeOf<'a> = dyn Fn(&Expr<'_>) -> Option<Type> + 'a;
 
+/// The least value of a path, by what its step was asked for.
+type LeastOf<'a> = dyn Fn(&Expr<'_>) -> Option<i64> + 'a;
+
 /// The values that are known before a run.
 pub(crate) struct Known<'a> {
     scope: EvaluationScope,
     /// The inputs that have a value.
     inputs: BTreeSet<String>,
     type_of: Option<&'a TypeOf<'a>>,
+    least_of: Option<&'a LeastOf<'a>>,
 }
 
 /// A part of an expression that fails when it is evaluated.
@@ -53,12 +57,17 @@ impl<'a> Known<'a> {
     /// Creates the values of inputs; those without one are not known.
     pub(crate) fn new(inputs: &Map<String, Json>) -> Self {
         let scope = EvaluationScope::new(inputs);
-        Self { scope, inputs: inputs.keys().cloned().collect(), type_of: None }
+        Self { scope, inputs: inputs.keys().cloned().collect(), type_of: None, least_of: None }
     }
 
     /// Tells the types of the paths that have a value in every run.
     pub(crate) fn with_types(self, type_of: &'a TypeOf<'a>) -> Self {
         Self { type_of: Some(type_of), ..self }
+    }
+
+    /// Tells the least values of paths, which count as the limits of inputs do.
+    pub(crate) fn with_least(self, least_of: &'a LeastOf<'a>) -> Self {
+        Self { least_of: Some(least_of), ..self }
     }
 
     /// Returns the type of a path that has a value in every run, which may be null.
@@ -79,7 +88,11 @@ impl<'a> Known<'a> {
                 Some(Range::of_length(ty.as_ref()))
             }
             input if is_input(input) && !with_limits => None,
-            path => Range::of_type(&self.type_of(path)?),
+            path => {
+                let range = Range::of_type(&self.type_of(path)?)?;
+                let least = self.least_of.filter(|_| with_limits).and_then(|of| of(path));
+                Some(least.map_or(range, |least| range.not_below(least)))
+            }
         }
     }
 

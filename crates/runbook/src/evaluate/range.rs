@@ -65,6 +65,13 @@ impl Range {
         Self { from: (least, false), to: (most, false), is_whole: true }
     }
 
+    /// Returns the numbers of the interval that are not less than another one.
+    pub(super) fn not_below(self, least: i64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "numbers of nodes are small")]
+        let from = (least as f64, false);
+        self.and(Self { from, ..Self::ALL })
+    }
+
     /// Whether the interval has one number only.
     fn is_point(&self) -> bool {
         self.from == self.to

@@ -55,6 +55,11 @@ fn of_keys(root: &[(Node, Node)]) -> Option<(Range<usize>, String)> {
         let is_step =
             |step: &Node| step.member("action").is_some() || step.member("call").is_some();
         (!has("steps") && steps.iter().any(is_step)).then(|| {
+            if has("apiVersion") && has("kind") {
+                let message =
+                    "this is written as a Kubernetes object: the runbook is under its 'spec'";
+                return (place("apiVersion"), message.to_owned());
+            }
             let name = quoted(key.text().unwrap_or_default());
             let message =
                 format!("the runbook is under the key {name}: its keys belong at the top");

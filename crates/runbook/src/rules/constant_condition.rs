@@ -6,6 +6,7 @@ use std::ops::Range;
 use minijinja::machinery::ast::{BinOpKind, Expr};
 use serde_json::Map;
 
+use super::super::analysis::flow::{literal_integer, path};
 use super::super::analysis::{AnalyzedStep, Role, TemplateSite};
 use super::super::document::{OnFailure, RawStep};
 use super::super::evaluate::Known;
@@ -41,9 +42,28 @@ enum Purpose {
     },
 }
 
+/// The outputs that are not less than a parameter of their action, with its default.
+const LEAST: [(&str, &str, &str, i64); 1] = [("find_nodegroup", "desired", "min_nodes", 1)];
+
+/// Returns the least value of an output, by the parameters of its step.
+fn least_size(analysis: &Analysis<'_>, expr: &Expr<'_>) -> Option<i64> {
+    let (root, fields) = path(expr)?;
+    let index = *analysis.symbols.steps.get(root)?;
+    let name = &analysis.steps.get(index)?.signature?.name;
+    let is_of = |(action, output, ..): &&(&str, &str, &str, i64)| {
+        action == name && fields.as_slice() == [*output]
+    };
+    let (_, _, parameter, default) = LEAST.iter().find(is_of)?;
+    match analysis.document.steps.get(index)?.with?.member(parameter) {
+        None => Some(*default),
+        Some(node) => literal_integer(node),
+    }
+}
+
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let type_of = |path: &Expr<'_>| analysis.type_of_present(path);
-    let known = Known::new(&Map::new()).with_types(&type_of);
+    let least_of = |path: &Expr<'_>| least_size(analysis, path);
+    let known = Known::new(&Map::new()).with_types(&type_of).with_least(&least_of);
     // Many steps have the same condition.
     let mut variable = HashSet::new();
     let mut asserted: Vec<(usize, Template<'_>)> = Vec::new();

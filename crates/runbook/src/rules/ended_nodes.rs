@@ -45,6 +45,46 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic);
         }
     }
+    check_opened(analysis, diagnostics);
+}
+
+/// Reports nodes that are drained, opened to new pods, and ended then.
+fn check_opened(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let mut drained: HashMap<String, String> = HashMap::new();
+    let mut opened: HashMap<String, usize> = HashMap::new();
+    for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
+        let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
+        let named = NAMING.iter().find_map(|name| with.member(name));
+        let Some(text) = named.and_then(|node| written(raw, node)) else { continue };
+        match action.name.as_str() {
+            "drain" => {
+                let id = analysis.id(index);
+                for output in ["changed", "nodes"] {
+                    drained.insert(format!("{id}.{output}"), text.clone());
+                }
+                drained.insert(text.clone(), text);
+            }
+            "uncordon" => {
+                let list = drained.get(&text).cloned();
+                list.map(|list| opened.insert(list, index));
+            }
+            "cordon" => drop(opened.remove(&text)),
+            ENDING => {
+                let Some(by) = opened.remove(&text) else { continue };
+                let (first, id) = (analysis.id(by), analysis.id(index));
+                let message = format!(
+                    "'{first}' opens the drained nodes to new pods before '{id}' ends them"
+                );
+                let action = analysis.document.steps.get(by).and_then(|raw| raw.action);
+                let place = action.map_or_else(|| analysis.declaration(by), start_span);
+                let diagnostic = Diagnostic::new(&RULE, place, message)
+                    .label(analysis.declaration(index), "they are ended here, with what came")
+                    .help(format!("remove '{first}': the nodes are gone after '{id}'"));
+                diagnostics.push(diagnostic);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn report(

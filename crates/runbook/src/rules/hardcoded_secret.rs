@@ -24,8 +24,21 @@ template, and a placeholder such as <token> or ${TOKEN}, is none.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let mut found = secrets::find(analysis.source.text());
     for input in &analysis.document.inputs {
         if is_secret_name(input.name) && may_be_secret(&input.ty) {
+            // A default that is the secret itself is the worse half of the mistake.
+            if let Some(default) = input.default
+                && let Some(text) = default.text()
+            {
+                if is_told(&found, default) {
+                    continue;
+                }
+                if secrets::is_written_down(text) {
+                    found.push(Secret { span: inside(default), kind: "a password or token" });
+                    continue;
+                }
+            }
             let message = format!("the name of the input '{}' suggests a secret", input.name);
             let help = "inputs are written to the journal; use an IAM role or a service account";
             diagnostics.push(Diagnostic::new(&RULE, input.key.span.clone(), message).help(help));
@@ -37,7 +50,6 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let help = "answers are written to the journal; use an IAM role or a service account";
         diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
     }
-    let mut found = secrets::find(analysis.source.text());
     for step in &analysis.document.steps {
         if let Some(with) = step.with {
             named_values(with, &mut found);
@@ -69,20 +81,28 @@ const HELP: &str =
 fn named_values(node: &Node, found: &mut Vec<Secret>) {
     for (key, value) in node.pairs().unwrap_or_default() {
         let is_named = key.text().is_some_and(secrets::is_secret_word);
-        let is_told = found
-            .iter()
-            .any(|secret| secret.span.start < value.span.end && value.span.start < secret.span.end);
-        if is_named && !is_told && value.text().is_some_and(is_random) {
-            let quoted = matches!(&value.kind, NodeKind::Scalar { style, .. } if *style != ScalarStyle::Plain);
-            let inside = usize::from(quoted);
-            let span = value.span.start + inside..value.span.end.saturating_sub(inside);
-            found.push(Secret { span, kind: "a password or token" });
+        if is_named && !is_told(found, value) && value.text().is_some_and(is_random) {
+            found.push(Secret { span: inside(value), kind: "a password or token" });
         }
         named_values(value, found);
     }
     for item in node.items().unwrap_or_default() {
         named_values(item, found);
     }
+}
+
+/// Whether a secret was found in a value.
+fn is_told(found: &[Secret], value: &Node) -> bool {
+    let mut found = found.iter();
+    found.any(|secret| secret.span.start < value.span.end && value.span.start < secret.span.end)
+}
+
+/// Returns the place of a string without its quotes.
+fn inside(value: &Node) -> Range<usize> {
+    let is_quoted =
+        matches!(&value.kind, NodeKind::Scalar { style, .. } if *style != ScalarStyle::Plain);
+    let quote = usize::from(is_quoted);
+    value.span.start + quote..value.span.end.saturating_sub(quote)
 }
 
 /// Whether a value is no word or name, such as that of the Secret which has the password.

@@ -28,6 +28,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 let text = analysis.source.text().get(span.clone()).unwrap_or_default();
                 let message = format!("{what} must be {wanted}, not {found}");
                 let diagnostic = Diagnostic::new(&RULE, span, message);
+                if let Some(key) = glued_key(text).filter(|_| wanted.starts_with("a mapping")) {
+                    diagnostics.push(diagnostic.help(format!("a space is missing after '{key}:'")));
+                    continue;
+                }
                 match (what.as_str(), text.parse::<u32>()) {
                     ("retry", Ok(attempts)) if attempts > 1 => {
                         diagnostic.write(format!("{{attempts: {attempts}}}"))
@@ -77,6 +81,14 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for step in &analysis.document.steps {
         check_step(analysis, step, diagnostics);
     }
+}
+
+/// Returns the key of a text such as `nodes:"a"`, in which YAML sees no key without a space after the colon.
+fn glued_key(text: &str) -> Option<&str> {
+    let (key, rest) = text.split_once(':')?;
+    let is_name = key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    (is_name && !rest.is_empty() && !rest.starts_with([' ', '/'])).then_some(key)
 }
 
 /// Returns the declaration of an input that is given its default alone.
@@ -138,6 +150,9 @@ fn check_step(analysis: &Analysis<'_>, step: &RawStep<'_>, diagnostics: &mut Dia
         let mut diagnostic = wrong(with, "with", "a mapping of parameters");
         if with.items().is_some_and(|items| items.iter().any(|item| item.pairs().is_some())) {
             diagnostic = diagnostic.help("write the parameters as keys, without '- '");
+        }
+        if let Some(key) = with.text().and_then(glued_key) {
+            diagnostic = diagnostic.help(format!("a space is missing after '{key}:'"));
         }
         if let Some(header) = block_header(analysis, with) {
             diagnostic.span = header;

@@ -39,6 +39,7 @@ pub(crate) mod invalid_type;
 pub(crate) mod invalid_yaml;
 pub(crate) mod irreversible_change;
 pub(crate) mod keeps_too_many;
+pub(crate) mod label_stays;
 pub(crate) mod literal_type_mismatch;
 pub(crate) mod misleading_character;
 pub(crate) mod misplaced_each;
@@ -50,10 +51,12 @@ pub(crate) mod missing_parameter;
 pub(crate) mod name_mismatch;
 pub(crate) mod nested_call;
 pub(crate) mod no_change;
+pub(crate) mod no_effect;
 pub(crate) mod no_new_nodes;
 pub(crate) mod not_printable;
 pub(crate) mod opposite_filters;
 pub(crate) mod opposite_steps;
+pub(crate) mod other_processes;
 pub(crate) mod other_target;
 pub(crate) mod out_of_range;
 pub(crate) mod possibly_null;
@@ -61,6 +64,7 @@ pub(crate) mod possibly_undefined;
 pub(crate) mod question_not_literal;
 pub(crate) mod refused_by_limit;
 pub(crate) mod refused_field;
+pub(crate) mod refused_size;
 pub(crate) mod repeated_step;
 pub(crate) mod requests_above_limits;
 pub(crate) mod reserved_step_id;
@@ -228,6 +232,10 @@ rules![
     refused_by_limit,
     opposite_filters,
     ended_instances,
+    refused_size,
+    other_processes,
+    no_effect,
+    label_stays,
 ];
 
 /// Returns all rules, in the order of their codes.

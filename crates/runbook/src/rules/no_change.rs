@@ -96,7 +96,11 @@ fn report(
         .steps
         .get(by)
         .is_some_and(|raw| raw.for_each.is_none() && raw.call.is_none());
-    let help = if is_single && SIZES.contains(&name) {
+    let output = analysis.steps.get(by).and_then(|step| step.signature).map(|one| &one.output);
+    let is_changed = output.is_some_and(|output| output.field("before").is_some());
+    let help = if is_single && SIZES.contains(&name) && is_changed {
+        format!("write \"{{{{ {id}.before.{name} }}}}\" for the size before it, or remove the step")
+    } else if is_single && SIZES.contains(&name) {
         format!("write another size, such as \"{{{{ {id}.{name} + 1 }}}}\", or remove the step")
     } else {
         "write another size, or remove the step".to_owned()

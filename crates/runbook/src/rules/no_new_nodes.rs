@@ -1,5 +1,6 @@
 //! A wait for nodes that the group cannot launch.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::super::analysis::flow::{Reading, Size, Target, is_off};
@@ -47,6 +48,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             "scale_nodegroup" | "scale_auto_scaling_group" => {
                 let group = groups.entry(target).or_default();
                 (group.needs, group.lowered) = (true, None);
+                let reading = Reading::new(analysis, &analysis.flow);
+                let direction = reading.direction(target, facts.size.as_ref(), with);
+                // It is refused, so the wait is not reached.
+                if direction == Some(Ordering::Greater) {
+                    group.suspended = None;
+                }
             }
             "terminate_instances" if is_off(with, "lower_desired") => {
                 groups.entry(target).or_default().needs = true;

@@ -13,14 +13,19 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Warning,
     summary: "two consecutive changes that undo each other",
     explanation: "\
-A step that reverts the previous change on the same target, with no other change in between, is
+A step that reverts the previous change on the same target, with no other change and no wait in between, is
 probably one of two steps that were meant for different targets.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let mut before: Option<usize> = None;
     for (index, step) in analysis.steps.iter().enumerate() {
-        if step.signature.is_none_or(|action| action.kind != ActionKind::Change) {
+        let kind = step.signature.map(|action| action.kind);
+        // Something else, or a person, does the work meanwhile.
+        if kind == Some(ActionKind::Wait) || kind.is_none() {
+            before = None;
+        }
+        if kind != Some(ActionKind::Change) {
             continue;
         }
         if let Some(first) = before.replace(index)

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::super::analysis::flow::{
-    Flow, Part, Reading, Size, Target, path, sources, template_text,
+    Flow, Part, Reading, SIZES, Size, Target, path, simple_path, sources, template_text,
 };
+use super::super::analysis::{AnalyzedStep, Role, TemplateSite};
 use super::super::document::start_span;
 use super::super::registry::ActionKind;
 use super::super::template;
@@ -38,6 +39,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
         let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
         let Some(facts) = flow.steps.get(index) else { continue };
+        // What is wrong with a name is reported as that.
+        if !is_sound(step) {
+            continue;
+        }
         let context = Context { analysis, flow };
         if let Some(record) = with.member("nodegroup")
             && context.check_record(record, diagnostics)
@@ -61,6 +66,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let Some(target) = &facts.target else { continue };
         let belonging = BELONGING.iter().filter(|(name, _)| *name == action.name);
         for (node, name) in belonging.filter_map(|(_, name)| Some((with.member(name)?, *name))) {
+            // Several values of another target are one mistake: that of the step's own target, most often.
+            if told {
+                break;
+            }
             // The same size may be wanted of two targets, and more than was asked for is reported as that.
             let reading = Reading::new(analysis, flow);
             if let (true, Some((asked, _))) = (name == "count", &facts.before.asked)
@@ -70,15 +79,28 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             }
             told |= context.check_values(target, node, name == "count", diagnostics);
         }
-        if action.kind == ActionKind::Change
-            && let Some(node) = with.member("desired")
-        {
-            told |= context.check_size(target, node, diagnostics);
+        if action.kind == ActionKind::Change {
+            if let Some(node) = with.member("desired") {
+                told |= context.check_size(target, node, diagnostics);
+            }
+            if let Some(node) = SIZES.iter().find_map(|name| with.member(name)).filter(|_| !told) {
+                told |= context.check_former(target, node, diagnostics);
+            }
         }
         if let Some(uses) = uses.as_ref().filter(|_| action.kind == ActionKind::Wait && !told) {
             context.check_wait(index, target, uses, diagnostics);
         }
     }
+}
+
+/// Whether the parameters of a step have the values that they take.
+fn is_sound(step: &AnalyzedStep<'_>) -> bool {
+    let is_taken = |site: &TemplateSite<'_>| {
+        let is_value = matches!(site.role, Role::Parameter(_)) && !site.is_text;
+        site.inferred.issues.is_empty()
+            && (!is_value || site.wanted.check_assignable(&site.inferred.ty).is_ok())
+    };
+    step.issues.is_empty() && step.sites.iter().all(is_taken)
 }
 
 /// How many steps are about a target.
@@ -115,6 +137,19 @@ fn uses<'f>(analysis: &Analysis<'_>, flow: &'f Flow) -> Option<HashMap<&'f Targe
         }
     }
     Some(all)
+}
+
+/// Returns the first part in which two targets certainly differ: its name, and both values.
+fn difference<'t>(one: &'t Target, two: &'t Target) -> Option<(&'static str, &'t Part, &'t Part)> {
+    one.parts.iter().find_map(|(name, part)| {
+        let other = two.part(name).filter(|other| part.differs(other))?;
+        let what = match *name {
+            "name" | "labels" if one.part("cluster").is_none() => "Auto Scaling group",
+            "name" | "labels" => "nodegroup",
+            other => other,
+        };
+        Some((what, part, other))
+    })
 }
 
 struct Context<'a, 't> {
@@ -180,6 +215,17 @@ impl Context<'_, '_> {
         true
     }
 
+    /// Reports the size that another target had before it was changed: a size is given back to what had it.
+    fn check_former(&self, target: &Target, node: &Node, diagnostics: &mut Diagnostics) -> bool {
+        let Some((root, fields)) = template_text(node).and_then(simple_path) else { return false };
+        if !matches!(fields.as_slice(), ["before", size] if SIZES.contains(size)) {
+            return false;
+        }
+        let Some(step) = self.other(target, root, &[]) else { return false };
+        self.report_at(node, root, step, target, diagnostics);
+        true
+    }
+
     /// Returns a step by its id, if it has certainly another target; of one of its items, if the fields begin with it.
     fn other(&self, target: &Target, id: &str, fields: &[&str]) -> Option<usize> {
         let step = *self.analysis.symbols.steps.get(id)?;
@@ -201,6 +247,7 @@ impl Context<'_, '_> {
         })
     }
 
+    /// Reports a value of another step at the parameter in which the two steps differ, if that is written down.
     fn report(
         &self,
         node: &Node,
@@ -209,12 +256,37 @@ impl Context<'_, '_> {
         target: &Target,
         diagnostics: &mut Diagnostics,
     ) {
-        let what = if target.is_workload() { "workload" } else { "group" };
-        let message = format!("this value of '{root}' is of another {what} than this step");
         let place = self.differing(node, step).unwrap_or(node);
+        self.report_at(place, root, step, target, diagnostics);
+    }
+
+    fn report_at(
+        &self,
+        place: &Node,
+        root: &str,
+        step: usize,
+        target: &Target,
+        diagnostics: &mut Diagnostics,
+    ) {
+        let what = if target.is_workload() { "workload" } else { "nodegroup" };
+        let other = self.flow.steps.get(step).and_then(|facts| facts.target.as_ref());
+        let difference = other.and_then(|other| difference(other, target));
+        let (message, label) = match difference {
+            Some((name, one, two)) => {
+                let part = name.replace('_', " ");
+                (
+                    format!("'{root}' is about the {part} '{one}', and this step about '{two}'"),
+                    format!("it is about '{one}'"),
+                )
+            }
+            None => (
+                format!("this value of '{root}' is of another {what} than this step"),
+                format!("it is about another {what}"),
+            ),
+        };
         let diagnostic = Diagnostic::new(&RULE, start_span(place), message)
-            .label(self.analysis.declaration(step), format!("it is about another {what}"))
-            .help(format!("use the output of a step that is about the same {what}"));
+            .label(self.analysis.declaration(step), label)
+            .help(format!("use the output of a step that is about the same {what}, or change the {what} of this step"));
         diagnostics.push(diagnostic);
     }
 
@@ -235,8 +307,20 @@ impl Context<'_, '_> {
         }
         let reading = Reading::new(self.analysis, self.flow);
         for (root, _) in found {
-            let Some(target) = reading.target_of(root) else { continue };
-            let Some(Part::Text(other)) = target.part("namespace") else { continue };
+            let listed = || {
+                let step = *self.analysis.symbols.steps.get(root)?;
+                let raw = self.analysis.document.steps.get(step)?;
+                let namespace = raw.with?.member("namespace")?;
+                let is_known = template_text(namespace).is_none() && raw.for_each.is_none();
+                namespace.text().filter(|_| is_known).map(str::to_owned)
+            };
+            let other =
+                match reading.target_of(root).as_ref().map(|target| target.part("namespace")) {
+                    Some(Some(Part::Text(other))) => Some(other.clone()),
+                    Some(_) => None,
+                    None => listed(),
+                };
+            let Some(other) = other else { continue };
             if other != text {
                 let message =
                     format!("the pods of '{root}' are in the namespace '{other}', not in '{text}'");
@@ -262,10 +346,9 @@ impl Context<'_, '_> {
         ) else {
             return;
         };
-        let Some(other) = first.target.as_ref().filter(|_| action.kind == ActionKind::Change)
-        else {
-            return;
-        };
+        let is_change = action.kind == ActionKind::Change;
+        let is_change = is_change && self.analysis.steps.get(before).is_some_and(is_sound);
+        let Some(other) = first.target.as_ref().filter(|_| is_change) else { return };
         // Another step is about it, beside those that only find a group: then this wait has a reason of its own.
         let reads =
             if target.is_workload() { 0 } else { uses.get(target).map_or(0, |uses| uses.reads) };

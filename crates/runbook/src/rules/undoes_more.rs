@@ -1,8 +1,8 @@
 //! An undo of more than was changed.
 
-use super::super::analysis::flow::{each_of_items, path, template_text};
+use super::super::analysis::flow::{each_of_items, path, simple_path, template_text};
 use super::super::template;
-use super::super::yaml::Node;
+use super::super::yaml::{Node, ScalarValue};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -12,7 +12,8 @@ pub(crate) const RULE: Rule = Rule {
     summary: "an undo of more than was changed",
     explanation: "\
 A step that cordons nodes leaves those as they are that were cordoned before, by another person or for another reason:
-its output 'nodes' has all of them, 'changed' only those that it cordoned. Undo what is in 'changed'.",
+its output 'nodes' has all of them, as has the list that it was given; 'changed' has only those that it cordoned. Undo
+what is in 'changed'.",
 };
 
 /// Undoing actions: the action and its parameter, the action that is undone, its output, and a parameter without which
@@ -25,17 +26,26 @@ const UNDO: [(&str, &str, &str, &str, Option<&str>); 4] = [
 ];
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
+    for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
         let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
         for (undo, parameter, done, output, needs) in UNDO {
             let is_undo =
                 undo == action.name && needs.is_none_or(|name| with.member(name).is_some());
             let Some(node) = with.member(parameter).filter(|_| is_undo) else { continue };
             let node = each_of_items(raw, node).unwrap_or(node);
-            let Some((id, declared)) = undone(analysis, node, done, output) else { continue };
-            let message = format!(
-                "'{id}.{output}' includes those that '{id}' did not have to change: this step undoes more than '{id}' has done"
-            );
+            let found = undone(analysis, node, done, output).map(|(id, declared)| {
+                let message = format!(
+                    "'{id}.{output}' includes those that '{id}' did not have to change: this step undoes more than '{id}' has done"
+                );
+                (id, declared, message)
+            });
+            let found = found.or_else(|| {
+                // A label or a taint is a runbook's own, most often.
+                let same = || same_list(analysis, index, node, done, parameter);
+                let others = || all_of_kind(analysis, node, done);
+                (undo == "uncordon").then(|| same().or_else(others)).flatten()
+            });
+            let Some((id, declared, message)) = found else { continue };
             let mut diagnostic = Diagnostic::new(&RULE, node.span.clone(), message)
                 .label(analysis.declaration(declared), "it leaves some as they are")
                 .help(format!("write \"{{{{ {id}.changed }}}}\""));
@@ -46,6 +56,63 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic);
         }
     }
+}
+
+/// The id of the step that is undone, its index, and the message.
+type Undone = (String, usize, String);
+
+/// Returns the last step before another one that has changed the same list, as it is written, of the outputs of a step:
+/// some of the list may have been so before.
+fn same_list(
+    analysis: &Analysis<'_>,
+    index: usize,
+    node: &Node,
+    action: &str,
+    parameter: &str,
+) -> Option<Undone> {
+    let (root, _) = simple_path(template_text(node)?)?;
+    let listed = *analysis.symbols.steps.get(root)?;
+    let before = analysis.document.steps.iter().zip(&analysis.steps).enumerate().take(index);
+    let (by, (raw, step)) = before
+        .filter(|(_, (raw, step))| {
+            let is_of = step.signature.is_some_and(|found| found.name == action);
+            is_of && raw.for_each.is_none() && raw.when.is_none()
+        })
+        .find(|(_, (raw, _))| {
+            let list = raw.with.and_then(|with| with.member(parameter));
+            list.is_some_and(|list| list.text() == node.text())
+        })?;
+    step.signature?.output.field("changed")?;
+    // Of nodes that were listed as not cordoned, all were changed.
+    let listing = analysis.document.steps.get(listed)?;
+    if listing.with.is_some_and(|with| with.member("cordoned").is_some()) {
+        return None;
+    }
+    let id = raw.id_text()?.to_owned();
+    let message = format!(
+        "'{root}' includes those that '{id}' did not have to change: this step undoes more than '{id}' has done"
+    );
+    Some((id, by, message))
+}
+
+/// Returns the step before a list of all cordoned nodes that has cordoned some: others have cordoned the rest.
+fn all_of_kind(analysis: &Analysis<'_>, node: &Node, done: &str) -> Option<Undone> {
+    let (root, fields) = simple_path(template_text(node)?)?;
+    let listed = *analysis.symbols.steps.get(root).filter(|_| fields == ["names"])?;
+    let listing = analysis.document.steps.get(listed)?;
+    let cordoned = listing.with?.member("cordoned")?.scalar_value();
+    if cordoned != Some(ScalarValue::Boolean(true)) {
+        return None;
+    }
+    let mut before = analysis.steps.iter().enumerate().take(listed);
+    let (by, step) =
+        before.rfind(|(_, step)| step.signature.is_some_and(|found| found.name == done))?;
+    step.signature?.output.field("changed")?;
+    let raw = analysis.document.steps.get(by).filter(|raw| raw.for_each.is_none())?;
+    let id = raw.id_text()?.to_owned();
+    let message =
+        format!("'{root}' lists all cordoned nodes, also those that '{id}' has not cordoned");
+    Some((id, by, message))
 }
 
 /// Returns the step of an action whose output a parameter is.

@@ -49,6 +49,20 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         }
         let new = |place: &Range<usize>| {
+            // `inputs.parameters.name`, as Argo Workflows has it.
+            let rest = analysis.source.text().get(place.end..).unwrap_or_default();
+            let inner = rest.strip_prefix('.').and_then(|rest| {
+                let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                rest.split(|c| !is_part(c)).next().filter(|inner| names.contains(inner))
+            });
+            if let Some(inner) = inner {
+                let message = format!("inputs have no '{name}': they are named directly");
+                let span = place.start..place.end + 1 + inner.len();
+                let mut diagnostic = Diagnostic::new(&RULE, span, message);
+                diagnostic.help = Some(format!("write inputs.{inner}"));
+                diagnostic.suggestion = Some(inner.to_owned());
+                return diagnostic;
+            }
             let message = format!("unknown input '{name}'");
             let diagnostic = Diagnostic::new(&RULE, place.clone(), message);
             match &correction {

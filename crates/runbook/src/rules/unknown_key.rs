@@ -22,10 +22,23 @@ retry, timeout, on_failure, log; the parameters of an action are given under 'wi
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let mut told = None;
     for issue in &analysis.document.issues {
         let DocumentIssueKind::UnknownKey { key, mapping } = &issue.kind else {
             continue;
         };
+        if let Some((raw, first)) = beside_empty_with(analysis, key, *mapping, &issue.span) {
+            // All of them are one mistake.
+            if told.replace(raw) == Some(raw) {
+                continue;
+            }
+            let message = format!("'{key}' is a parameter: it is not indented below 'with'");
+            let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message)
+                .label(first, "nothing is below it")
+                .help("indent the parameters by two more spaces");
+            diagnostics.push(diagnostic);
+            continue;
+        }
         let message = format!("{} has no key '{key}'", mapping.with_article());
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         let diagnostic = match advice(analysis, key, *mapping, &issue.span) {
@@ -39,6 +52,20 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         diagnostics.push(diagnostic);
     }
+}
+
+/// Returns the place of a step with an empty `with`, and that of the key, where a key beside it is a parameter.
+fn beside_empty_with(
+    analysis: &Analysis<'_>,
+    key: &str,
+    mapping: MappingKind,
+    span: &Range<usize>,
+) -> Option<(usize, Range<usize>)> {
+    let (raw, step) = step_at(analysis, span.start).filter(|_| mapping == MappingKind::Step)?;
+    step.signature?.params.field(key)?;
+    let with = raw.node.pairs()?.iter().find(|(key, _)| key.text() == Some("with"));
+    let (name, _) = with.filter(|(name, value)| value.is_null() && name.span.end <= span.start)?;
+    Some((raw.node.span.start, name.span.clone()))
 }
 
 /// The remedy for a key.

@@ -17,13 +17,32 @@ To use a value twice, declare an input and refer to it: \"{{ inputs.namespace }}
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
+    let places = |is: fn(&YamlIssueKind) -> bool| {
+        let issues = analysis.yaml.iter().filter(|issue| is(&issue.kind));
+        issues.map(|issue| issue.span.clone()).collect::<Vec<_>>()
+    };
+    let anchors = places(|kind| matches!(kind, YamlIssueKind::Anchor));
+    let aliases = places(|kind| matches!(kind, YamlIssueKind::Alias));
+    let merges = places(|kind| matches!(kind, YamlIssueKind::MergeKey));
     for issue in analysis.yaml {
-        let Some((message, help)) = describe(&issue.kind) else {
-            continue;
+        // An anchor and its uses are one mistake.
+        let (is_told, others, what) = match &issue.kind {
+            YamlIssueKind::Alias => (!anchors.is_empty() || !merges.is_empty(), &[][..], ""),
+            YamlIssueKind::Anchor => (!merges.is_empty(), &aliases[..], "an alias of it"),
+            YamlIssueKind::MergeKey => (false, &anchors[..], "the anchor"),
+            _ => (false, &[][..], ""),
         };
-        diagnostics.push(Diagnostic::new(&RULE, issue.span.clone(), message).help(help));
+        let Some((message, help)) = describe(&issue.kind).filter(|_| !is_told) else { continue };
+        let mut diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message).help(help);
+        for other in others.iter().take(MAX_LABELS) {
+            diagnostic = diagnostic.label(other.clone(), what);
+        }
+        diagnostics.push(diagnostic);
     }
 }
+
+/// The most aliases that are shown.
+const MAX_LABELS: usize = 4;
 
 fn describe(kind: &YamlIssueKind) -> Option<(String, &'static str)> {
     let input = "declare an input and refer to it: \"{{ inputs.NAME }}\"";

@@ -37,6 +37,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// The number of attempts that means as many as there is time for: no more can be written.
+const MAX_ATTEMPTS: u32 = 100;
+
 /// Checks the retry policy that is written at one place, against the timeout that holds there.
 fn check_policy(
     own: &Policy,
@@ -66,7 +69,7 @@ fn check_policy(
     let (first, all) = (effective.backoff, delays(effective));
     let message = if first >= limit {
         format!("'backoff' is {first}, but the timeout is {limit}: there is no second attempt")
-    } else if all.std() >= limit.std() {
+    } else if all.std() >= limit.std() && effective.attempts < MAX_ATTEMPTS {
         format!(
             "the delays between {} attempts take {all}, but the timeout is {limit}",
             effective.attempts

@@ -1,7 +1,8 @@
 //! A wait for more nodes or pods than were asked for.
 
-use super::super::analysis::flow::{EffectKind, Reading, Size, StepFlow};
+use super::super::analysis::flow::{EffectKind, Reading, Size, StepFlow, template_text};
 use super::super::registry::{ActionKind, ActionSignature};
+use super::super::template::{self, parts};
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -25,6 +26,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             report(analysis, action, node, (&wanted, &asked), by, diagnostics);
             continue;
         }
+        check_gone(analysis, action, with, facts, diagnostics);
         let (Some(count), Some((asked, by))) = (with.member("count"), &facts.before.asked) else {
             continue;
         };
@@ -37,7 +39,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let Some(wanted) = wanted.filter(|wanted| wanted != asked) else { continue };
         if wanted.exceeds(asked) {
             report(analysis, action, count, (&wanted, asked), *by, diagnostics);
-        } else if wanted.of.is_some() && facts.before.former.as_ref() == Some(&wanted) {
+        } else if wanted.of.is_some()
+            && facts.before.former.as_ref() == Some(&wanted)
+            && !is_of(count, analysis.id(*by))
+        {
             let message = format!("this is the size from before '{}' changed it", analysis.id(*by));
             let diagnostic = Diagnostic::new(&RULE, count.span.clone(), message)
                 .label(analysis.declaration(*by), "it asks for another size")
@@ -45,6 +50,36 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic);
         }
     }
+}
+
+/// Reports a wait until a workload has no pods, after a step that has asked for some.
+fn check_gone(
+    analysis: &Analysis<'_>,
+    action: &ActionSignature,
+    with: &Node,
+    facts: &StepFlow,
+    diagnostics: &mut Diagnostics,
+) {
+    let until = with.member("until").filter(|until| until.text() == Some("gone"));
+    let (Some(until), Some((asked, by))) = (until, &facts.before.asked) else { return };
+    // Listed pods go although others come.
+    let is_listed = with.member("pods").is_some() || with.member("selector").is_some();
+    let Some(count) = asked.as_number().filter(|count| *count > 0 && !is_listed) else { return };
+    if action.kind != ActionKind::Wait {
+        return;
+    }
+    let id = analysis.id(*by);
+    let message = format!("this waits until no pod is left, but '{id}' asks for {count}");
+    let diagnostic = Diagnostic::new(&RULE, until.span.clone(), message)
+        .label(analysis.declaration(*by), "these pods stay")
+        .help("write 'until: ready', or scale to 0 before");
+    diagnostics.push(diagnostic);
+}
+
+/// Whether a value is calculated from the output of a step: then it is meant as it is.
+fn is_of(node: &Node, id: &str) -> bool {
+    let template = template_text(node).and_then(|text| template::parse(text).ok());
+    template.is_some_and(|template| template.whole().is_some_and(|expr| parts::uses(expr, id)))
 }
 
 /// Returns the wait of an item, or of a called runbook, for more than was asked for: the parameter, both sizes, and the

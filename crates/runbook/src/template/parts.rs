@@ -39,6 +39,12 @@ pub(crate) fn children<'e, 't>(expr: &'e Expr<'t>) -> Vec<&'e Expr<'t>> {
     }
 }
 
+/// Whether a name is in an expression.
+pub(crate) fn uses(expr: &Expr<'_>, name: &str) -> bool {
+    matches!(expr, Expr::Var(var) if var.id == name)
+        || children(expr).into_iter().any(|part| uses(part, name))
+}
+
 /// Returns the comparisons of an expression, each with its two sides: one, or those of a chain such as `1 < a < 3`. The
 /// parser writes `a not in b` as `not (a in b)`, which is one too.
 pub(crate) fn comparisons<'e, 't>(

@@ -63,6 +63,7 @@ pub(super) fn explain(text: &str, span: Range<usize>, detail: &str) -> Placed {
     }
     expression
         .braces()
+        .or_else(|| expression.nested())
         .or_else(|| expression.brackets())
         .or_else(|| expression.character(&span))
         .or_else(|| expression.operator(&span))
@@ -220,6 +221,30 @@ impl<'t> Expression<'t> {
         Some((span, found))
     }
 
+    /// Finds braces around a part of an expression: `a >= {{ b }}`.
+    fn nested(&self) -> Option<Placed> {
+        // The inner braces end what is taken for the template, or are taken for it.
+        let open = self.inside.start.checked_sub(2)?;
+        let before = self.text.get(..open)?;
+        let outer = before.rfind("{{").filter(|outer| !before[*outer..].contains("}}"));
+        let at = match outer {
+            Some(_) => open,
+            None => self.inside.start + outside_strings(self.str(), "{{")?,
+        };
+        let inner = self.text.get(at + 2..self.inside.end)?.trim();
+        let span = at..self.inside.end + 2;
+        let suggestion = self.replaced(&span, inner);
+        // There may be others of the kind.
+        let others = self.text.get(span.end..)?.find("{{").is_some();
+        if inner.is_empty() || suggestion.is_none() && !others {
+            return None;
+        }
+        let mut found = problem("a template has no braces within its braces");
+        found = found.help(format!("write {}", shown(inner)));
+        found.suggestion = suggestion;
+        Some((span, found))
+    }
+
     /// Finds a string or a bracket that is not closed.
     fn brackets(&self) -> Option<Placed> {
         let mut open: Vec<(usize, char)> = Vec::new();
@@ -261,7 +286,7 @@ impl<'t> Expression<'t> {
         }
         if let Some((at, quote)) = quote {
             let rest = self.text.get(at..self.inside.end)?.trim_end();
-            let message = format!("the string that starts here has no closing {quote}");
+            let message = format!("the string that starts here has no closing quote ({quote})");
             let mut found = problem(message).help(format!("add {quote} where the string ends"));
             let span = at..at + rest.len();
             found.suggestion = self.replaced(&span, &format!("{rest}{quote}"));

@@ -304,6 +304,23 @@ impl Type {
         self.is_text() || self.is_numeric() || matches!(self, Self::Boolean | Self::Any)
     }
 
+    /// Returns the type of what is one of some words.
+    pub(crate) fn words(words: &[&str]) -> Self {
+        let words = words.iter().map(|word| (*word).to_owned());
+        Self::Enum(union(&[], &words.collect::<Vec<String>>()))
+    }
+
+    /// Returns the type that accepts the values of this type and a word that is written down.
+    #[must_use]
+    pub(crate) fn join_word(self, word: &str) -> Self {
+        match self {
+            Self::Enum(words) => Self::Enum(union(&words, &[word.to_owned()])),
+            Self::Duration if word.parse::<super::duration::Duration>().is_ok() => Self::Duration,
+            Self::Optional(of) => of.join_word(word).or_null(),
+            other => other.join(Self::text()),
+        }
+    }
+
     /// Returns the type that accepts the values of both types.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
@@ -318,6 +335,7 @@ impl Type {
             (Optional(a), b) | (b, Optional(a)) => a.join(b).or_null(),
             (Integer(_), Integer(_)) => Self::integer(),
             (Integer(_) | Number(_), Integer(_) | Number(_)) => Self::number(),
+            (Enum(a), Enum(b)) => Enum(union(&a, &b)),
             (String(_) | Duration | Enum(_), String(_) | Duration | Enum(_)) => Self::text(),
             // The items of an empty list are of any type.
             (List(of, _), List(_, LengthBounds { maximum: Some(0), .. }))
@@ -361,4 +379,15 @@ impl fmt::Display for Type {
             Self::Optional(of) => write!(f, "optional {of}"),
         }
     }
+}
+
+/// Returns the words of two lists, each once.
+fn union(some: &[String], others: &[String]) -> Arc<[String]> {
+    let mut words: Vec<String> = Vec::with_capacity(some.len() + others.len());
+    for word in some.iter().chain(others) {
+        if !words.contains(word) {
+            words.push(word.clone());
+        }
+    }
+    words.into()
 }

@@ -234,7 +234,9 @@ impl Reading<'_, '_> {
     ) -> EffectKind {
         let general = kind_without_target(action);
         match (&general, action.kind) {
-            (EffectKind::Size(_), _) => EffectKind::Size(self.asked(action, with)),
+            (EffectKind::Size(_), _) => {
+                EffectKind::Size(self.asked(action, with).or_else(|| yielded(raw, action, with)))
+            }
             (_, ActionKind::Change) => {
                 let limit = |name: &str| match with.member(name).filter(|_| target.is_some()) {
                     None => Limit::Kept,
@@ -264,6 +266,13 @@ impl Reading<'_, '_> {
             }
         }
     }
+}
+
+/// Returns the size that a step calculates itself, by its output: `factor` times what there is.
+fn yielded(raw: &RawStep<'_>, action: &ActionSignature, with: &Node) -> Option<Size> {
+    let field = SIZES.iter().find(|name| action.output.field(name).is_some())?;
+    with.member("factor").filter(|_| raw.for_each.is_none())?;
+    Some(Size::of(format!("{}.{field}", raw.id_text()?)))
 }
 
 /// Records what is known after a step.

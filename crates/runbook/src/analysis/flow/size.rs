@@ -1,11 +1,17 @@
 //! Sizes that can be compared although they are not known: a multiple of some value, and a number added to it.
 
+use std::cmp::Ordering;
+
 use minijinja::machinery::ast::{BinOpKind, Expr};
 
+use super::super::super::registry::ActionKind;
 use super::super::super::template::{self, canonical::canonical};
 use super::super::super::yaml::Node;
 use super::super::Analysis;
-use super::{Each, EffectKind, Flow, SIZES, literal_integer, path, simple_path, template_text};
+use super::{
+    Each, EffectKind, Flow, SIZES, Target, is_off, literal_integer, path, simple_path,
+    template_text,
+};
 
 /// A size: `factor` times some value, and `offset`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +200,44 @@ impl Reading<'_, '_> {
                 Some(Size::of(length_of(&format!("{root}.{list}"))))
             }
             _ => None,
+        }
+    }
+}
+
+impl Reading<'_, '_> {
+    /// Whether a step finds a group, with the size that it has.
+    pub(crate) fn finds(&self, id: &str, group: &Target) -> bool {
+        let step = self.analysis.symbols.steps.get(id);
+        let step = step.and_then(|step| self.analysis.steps.get(*step));
+        let finds = step.and_then(|step| step.signature).is_some_and(|action| {
+            action.kind == ActionKind::Read && action.output.field("desired").is_some()
+        });
+        finds && self.target_of(id).as_ref() == Some(group)
+    }
+
+    /// Returns whether a step makes a group larger or smaller than it was found, as far as that is certain or meant.
+    pub(crate) fn direction(
+        &self,
+        group: &Target,
+        size: Option<&Size>,
+        with: &Node,
+    ) -> Option<Ordering> {
+        let is_on = |name: &str| with.member(name).is_some() && !is_off(with, name);
+        let meant = match (is_on("raise_max"), is_on("lower_min")) {
+            (true, false) => Some(Ordering::Greater),
+            (false, true) => Some(Ordering::Less),
+            _ => None,
+        };
+        let of = size.and_then(|size| size.of.as_deref());
+        let found = of
+            .and_then(|of| of.split_once('.'))
+            .filter(|(root, field)| *field == "desired" && self.finds(root, group));
+        let (Some(size), Some(of), Some(_)) = (size, of, found) else { return meant };
+        let found = Size::of(of.to_owned());
+        if size.exceeds(&found) {
+            Some(Ordering::Greater)
+        } else {
+            found.exceeds(size).then_some(Ordering::Less)
         }
     }
 }

@@ -151,6 +151,9 @@ pub(crate) fn apply(
             require(input, has_length, "a string, list or map").map(|()| Type::integer())
         }
         "default" | "d" => Ok(match args.first() {
+            Some(FilterArgument { word: Some(word), .. }) => {
+                input.non_null().clone().join_word(word)
+            }
             Some(fallback) => input.non_null().clone().join(fallback.ty.clone()),
             None => Type::Any,
         }),

@@ -187,7 +187,13 @@ impl Inference<'_> {
         self.condition(&choice.test_expr, narrowing);
         let yes = self.expr(&choice.true_expr, &narrowing.assuming(&choice.test_expr));
         if let Some(other) = &choice.false_expr {
-            return yes.join(self.expr(other, &narrowing.assuming_not(&choice.test_expr)));
+            let no = self.expr(other, &narrowing.assuming_not(&choice.test_expr));
+            return match (parts::word(&choice.true_expr), parts::word(other)) {
+                (Some(one), Some(two)) => Type::words(&[one, two]),
+                (Some(word), None) => no.join_word(word),
+                (None, Some(word)) => yes.join_word(word),
+                (None, None) => yes.join(no),
+            };
         }
         // The word 'if'.
         let (yes, test) = (self.span_of(&choice.true_expr), self.span_of(&choice.test_expr));

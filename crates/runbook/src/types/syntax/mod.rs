@@ -554,6 +554,11 @@ impl Syntax {
             Self::LabelSelector if text.contains("||") || text.contains(" or ") => {
                 Some("a selector has no 'or'; for several values: tier in (web, api)")
             }
+            Self::LabelSelector
+                if text.contains(' ') && text.split(' ').all(|one| one.contains('=')) =>
+            {
+                Some("separate the conditions by ',', as in app=relay,tier=web")
+            }
             Self::LabelSelector if text.contains(':') => {
                 Some("write '=' between a label and its value, as in app=relay")
             }

@@ -91,7 +91,7 @@ impl fmt::Display for Cause {
             Self::Character(found) => found.fmt(f),
             Self::Tab => f.write_str("a tab in the indentation: YAML takes only spaces"),
             Self::UnclosedQuote(quote) => {
-                write!(f, "the string that starts here has no closing {quote}")
+                write!(f, "the string that starts here has no closing quote ({quote})")
             }
             Self::QuoteInside(quote) => {
                 write!(f, "this {quote} ends the string, but its text goes on")

@@ -212,6 +212,7 @@ impl<'t> Outline<'_, 't> {
                 {
                     if closed_before.contains(&column)
                         && let Some(line) = self.lines.get(last.index)
+                        && lines::parts(line.text).key.is_some()
                     {
                         // The key before was meant to be in the block that it has closed.
                         let at = line.start + last.column;
