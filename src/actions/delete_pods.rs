@@ -215,9 +215,9 @@ impl Change for DeletePods {
         progress: &Progress,
     ) -> Result<Output> {
         let kubernetes = reader.kubernetes().await?;
-        let mut watches: Vec<ObjectWatch<Pod>> = namespaces(&intent.pods)
-            .map(|namespace| kubernetes.watch(&Selection::in_namespace(namespace)))
-            .collect();
+        let selections = selections(&intent.pods);
+        let mut watches: Vec<ObjectWatch<Pod>> =
+            selections.iter().map(|selection| kubernetes.watch(selection)).collect();
         let mut causes = PodCauses::new(&kubernetes, *reader.clock(), progress);
         let seen_causes = causes.view();
         let mut grace = GraceTimer::new(reader.clock().deadline(intent.give_up_after.std()));
@@ -351,18 +351,21 @@ async fn list_present(
     kubernetes: &kubernetes::KubernetesReader,
 ) -> Result<BTreeMap<String, Pod>> {
     let mut present = BTreeMap::new();
-    let wanted: BTreeSet<&str> = records.iter().map(|record| record.uid.as_str()).collect();
-    for namespace in namespaces(records) {
-        let pods = kubernetes.list::<Pod>(&Selection::in_namespace(namespace)).await?;
-        let by_uid = pods.into_iter().filter_map(|pod| Some((pod.metadata.uid.clone()?, pod)));
-        present.extend(by_uid.filter(|(uid, _)| wanted.contains(uid.as_str())));
+    for selection in selections(records) {
+        let pods = kubernetes.list::<Pod>(&selection).await?;
+        present.extend(pods.into_iter().filter_map(|pod| Some((pod.metadata.uid.clone()?, pod))));
     }
     Ok(present)
 }
 
-fn namespaces(records: &[PodRecord]) -> impl Iterator<Item = &str> {
-    let all: BTreeSet<&str> = records.iter().map(|record| record.namespace.as_str()).collect();
-    all.into_iter()
+/// Returns the selection of the listed pods in each of their namespaces.
+fn selections(records: &[PodRecord]) -> Vec<Selection> {
+    let mut uids: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for record in records {
+        uids.entry(&record.namespace).or_default().insert(record.uid.clone());
+    }
+    let of = |(namespace, uids)| Selection::in_namespace(namespace).with_uids(uids);
+    uids.into_iter().map(of).collect()
 }
 
 /// Returns the grace period in whole seconds, as Kubernetes counts it, rounded up.

@@ -1,6 +1,7 @@
 //! The Kubernetes client. [`KubernetesReader`] only reads; [`KubernetesWriter`] changes things, one object per call,
 //! and never repeats a call that may have taken effect. This module is independent of AWS and of the actions.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
@@ -145,6 +146,8 @@ pub struct Selection {
     pub labels: Option<String>,
     /// A field selector, such as `spec.nodeName=ip-10-0-0-1`.
     pub fields: Option<String>,
+    /// The UIDs of the objects that are kept; all if there is none.
+    uids: Option<Arc<BTreeSet<String>>>,
     /// How many objects a page has, where they are larger than others.
     page_size: Option<u32>,
 }
@@ -174,6 +177,13 @@ impl Selection {
         self
     }
 
+    /// Of these, those with these UIDs. The API server cannot select by them: the others are read and not kept.
+    #[must_use]
+    pub fn with_uids(mut self, uids: BTreeSet<String>) -> Self {
+        self.uids = Some(Arc::new(uids));
+        self
+    }
+
     /// The same, in pages of this size.
     #[must_use]
     pub fn with_page_size(mut self, size: u32) -> Self {
@@ -195,6 +205,12 @@ impl Selection {
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         self.with_fields(format!("metadata.name={name}"))
+    }
+
+    /// Returns whether an object that the API server has sent is kept.
+    fn keeps<K: Resource>(&self, object: &K) -> bool {
+        let uid = object.meta().uid.as_ref();
+        self.uids.as_ref().is_none_or(|uids| uid.is_some_and(|uid| uids.contains(uid)))
     }
 
     fn list_params(&self) -> ListParams {
@@ -366,7 +382,8 @@ impl Connection {
                 }
                 page => page?,
             };
-            found.extend(page.items.into_iter().map(&keep));
+            let kept = page.items.into_iter().filter(|object| listing.selection.keeps(object));
+            found.extend(kept.map(&keep));
             match page.metadata.continue_.take().filter(|token| !token.is_empty()) {
                 None => return Ok(Pages { items: found, metadata: page.metadata, count }),
                 // A server that repeats itself would be asked without a pause and without an end.

@@ -17,7 +17,7 @@ use crate::platform::wait::{SourceEvent, WaitSource};
 use clock::{Backoff, Clock};
 
 use super::list_watch::{ListWatchEvent, list_watch};
-use super::{Connection, Listed, Listing, is_expired};
+use super::{Connection, Listed, Listing, Selection, is_expired};
 
 /// The delays after requests that failed, and after watches that ended too soon. An API server that restarts answers
 /// again within a minute, which should be noticed soon.
@@ -34,6 +34,7 @@ const API_SERVER_STARTUP: Duration = Duration::from_secs(10);
 /// The live set of the selected objects. It lives while it is awaited and holds no task.
 pub struct ObjectWatch<K> {
     clock: Clock,
+    selection: Selection,
     events: BoxStream<'static, Result<ListWatchEvent<K>, Error>>,
     view: ObjectView<K>,
     has_listed: bool,
@@ -75,6 +76,7 @@ impl<K: Listed> ObjectWatch<K> {
     pub(super) fn new(connection: Arc<Connection>, listing: Listing<K>) -> Self {
         Self {
             clock: connection.clock,
+            selection: listing.selection.clone(),
             events: list_watch(connection, listing).boxed(),
             view: ObjectView(Arc::default()),
             has_listed: false,
@@ -157,12 +159,11 @@ impl<K: Listed> ObjectWatch<K> {
                 std::mem::take(&mut self.is_interrupted)
             }
             ListWatchEvent::Applied(object) => {
-                self.view.update(|objects| replace(objects, object));
-                true
+                let is_kept = self.selection.keeps(&object);
+                self.view.update(|objects| replace(objects, object, is_kept))
             }
             ListWatchEvent::Deleted(object) => {
-                self.view.update(|objects| drop(objects.remove(&Key::of(&object))));
-                true
+                self.view.update(|objects| objects.remove(&Key::of(&object)).is_some())
             }
             ListWatchEvent::WatchEnded => {
                 if !self.end_watch() {
@@ -239,8 +240,8 @@ impl<K> ObjectView<K> {
         objects.values().map(Arc::clone).collect()
     }
 
-    fn update(&self, update: impl FnOnce(&mut BTreeMap<Key, Arc<K>>)) {
-        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    fn update<T>(&self, update: impl FnOnce(&mut BTreeMap<Key, Arc<K>>) -> T) -> T {
+        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -250,8 +251,9 @@ impl<K> Clone for ObjectView<K> {
     }
 }
 
-/// Inserts an object, and removes its predecessors of the same name, even if their deletion was never observed.
-fn replace<K: Listed>(objects: &mut BTreeMap<Key, Arc<K>>, object: K) {
+/// Inserts an object that is kept, and removes its predecessors of the same name, even if their deletion was never
+/// observed. Returns whether anything has changed.
+fn replace<K: Listed>(objects: &mut BTreeMap<Key, Arc<K>>, object: K, is_kept: bool) -> bool {
     let key = Key::of(&object);
     let first = Key { uid: String::new(), ..key.clone() };
     let stale: Vec<Key> = objects
@@ -261,8 +263,11 @@ fn replace<K: Listed>(objects: &mut BTreeMap<Key, Arc<K>>, object: K) {
         .filter(|other| other.uid != key.uid)
         .cloned()
         .collect();
-    for other in stale {
-        objects.remove(&other);
+    for other in &stale {
+        objects.remove(other);
     }
-    objects.insert(key, Arc::new(object));
+    if is_kept {
+        objects.insert(key, Arc::new(object));
+    }
+    is_kept || !stale.is_empty()
 }

@@ -342,6 +342,31 @@ async fn a_successor_replaces_its_predecessor_even_if_no_deletion_was_heard_of()
 }
 
 #[tokio::test]
+async fn objects_with_other_uids_are_not_kept() {
+    let server = TestServer::start(|request| match request.number {
+        0 | 1 => list("10", "", &[node("a", "1", "3"), node("b", "2", "4"), node("c", "3", "5")]),
+        _ => CannedResponse::Watch {
+            lines: vec![
+                event("MODIFIED", node("b", "2", "11")),
+                // a's successor has its name and another UID
+                event("ADDED", node("a", "9", "12")),
+            ],
+            ends: false,
+        },
+    })
+    .await;
+    let reader = reader(&server).await;
+    let selection = Selection::all().with_uids(["1", "3"].map(str::to_owned).into());
+    let listed = reader.list::<Node>(&selection).await.unwrap();
+    assert_eq!(listed.iter().filter_map(ResourceExt::uid).collect::<Vec<_>>(), ["1", "3"]);
+    let mut nodes = reader.watch::<Node>(&selection);
+    nodes.changed().await.unwrap();
+    assert_eq!(names(&nodes.objects()), ["a", "c"]);
+    nodes.changed().await.unwrap();
+    assert_eq!(names(&nodes.objects()), ["c"]);
+}
+
+#[tokio::test]
 async fn a_list_that_is_denied_ends_at_once() {
     let server = TestServer::start(|_| status(403, "Forbidden")).await;
     let selection = Selection::in_namespace("core").named("a");
