@@ -219,7 +219,7 @@ mod tests {
             step(StepEvent::StepMessage { message: "half of them".into() }),
             step(StepEvent::StepCompleted {
                 revision: 1,
-                output: json!({"token": "not reported"}),
+                output: json!({"token": "not reported"}).into(),
                 message: Some("3 nodes\n".into()),
             }),
             step(StepEvent::StepFailed { failure, then: AfterFailure::Rollback }),

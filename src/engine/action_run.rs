@@ -236,7 +236,7 @@ impl<'d> ActionRun<'d> {
         self.scope.insert(&self.step.id, output);
         self.driver.add_known_targets(action, output);
         let message = log_message(self.step, &self.scope);
-        let (revision, output) = (action.revision, output.clone());
+        let (revision, output) = (action.revision, output.into());
         self.append(StepEvent::StepCompleted { revision, output, message }).await
     }
 

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     journal::{
-        AfterFailure, Event, Failure, RunEvent, RunOutcome, StepEvent, StepOutcome, StepPath,
+        AfterFailure, Event, Failure, RecordedJson, RunEvent, RunOutcome, StepEvent, StepOutcome,
+        StepPath,
     },
     lease::HeldLease,
 };
@@ -175,7 +176,7 @@ impl Driver<'_> {
         let path = block.path(step);
         let (has_ended, output) = match self.run().step(&path) {
             None => return false,
-            Some(recorded) => (recorded.has_ended(), recorded.output().cloned()),
+            Some(recorded) => (recorded.has_ended(), recorded.output().map(RecordedJson::to_value)),
         };
         if let Some(output) = output {
             block.scope.insert(&step.id, &output);

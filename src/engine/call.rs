@@ -42,7 +42,7 @@ impl Driver<'_> {
         let output = runbook.outputs(&block.scope)?;
         scope.insert(&step.id, &output);
         let message = log_message(step, &scope);
-        let event = StepEvent::StepCompleted { revision: 0, output: output.clone(), message };
+        let event = StepEvent::StepCompleted { revision: 0, output: (&output).into(), message };
         self.append(Event::step(path, event)).await?;
         Ok(output)
     }

@@ -66,7 +66,7 @@ impl Driver<'_> {
         let outputs = gather(ended.into_iter().map(|(_, end)| end))?;
         let output = in_form_of(&items, outputs);
         let (revision, message) = (revision_of(step), None);
-        let event = StepEvent::StepCompleted { revision, output: output.clone(), message };
+        let event = StepEvent::StepCompleted { revision, output: (&output).into(), message };
         self.append(Event::step(path, event)).await?;
         Ok(output)
     }
@@ -147,7 +147,7 @@ impl Driver<'_> {
             let run = self.run();
             let recorded = run.step(path).filter(|recorded| recorded.has_ended())?;
             match &recorded.outcome {
-                Some(StepOutcome::Completed { output, .. }) => output.clone(),
+                Some(StepOutcome::Completed { output, .. }) => output.to_value(),
                 _ => Value::Null,
             }
         };

@@ -86,7 +86,7 @@ impl ResumePreflight {
         for step in &self.checked.runbook().steps {
             let recorded = self.run().step(&StepPath::top_level(&step.id));
             if let Some(output) = recorded.and_then(StepProgress::output) {
-                scope.insert(&step.id, output);
+                scope.insert(&step.id, &output.to_value());
             }
         }
         scope
@@ -113,7 +113,7 @@ impl ResumePreflight {
             let reads = is_of_kind(step, ActionKind::Read);
             let recorded = self.run().step(&StepPath::top_level(&step.id));
             if let Some(output) = recorded.filter(|_| !reads).and_then(StepProgress::output) {
-                scope.insert(&step.id, output);
+                scope.insert(&step.id, &output.to_value());
             }
         }
         let left = self.checked.runbook().steps.iter().filter(|step| self.is_left(step));

@@ -156,7 +156,7 @@ impl Driver<'_> {
         let outputs: Vec<(StepPath, Value)> = {
             let run = self.run();
             let outputs = run.work_of(path).filter_map(|work| Some((work, work.output()?)));
-            outputs.map(|(work, output)| (work.path.clone(), output.clone())).collect()
+            outputs.map(|(work, output)| (work.path.clone(), output.to_value())).collect()
         };
         for (path, output) in outputs {
             let step = self.checked.step(&path);

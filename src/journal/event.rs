@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 
-use super::{Amendment, Consent, Failure, Format, RunTarget, StepPath, format};
+use super::{Amendment, Consent, Failure, Format, RecordedJson, RunTarget, StepPath, format};
 
 /// An event with its place in the run and its time: one line of a journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -210,7 +210,8 @@ pub enum StepEvent {
         /// The revision of the action that wrote `output`.
         revision: u32,
         /// The output that later steps are given.
-        output: Value,
+        #[schemars(with = "Value")]
+        output: RecordedJson,
         /// The step's `log` message.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,

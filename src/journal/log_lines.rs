@@ -290,7 +290,7 @@ mod tests {
             StepEvent::StepStarted { name: "Get AWS region".into(), description: None },
             StepEvent::StepCompleted {
                 revision: 1,
-                output: json!({}),
+                output: json!({}).into(),
                 message: Some("AWS Region: us-west-2".into()),
             },
         ];

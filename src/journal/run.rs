@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     AfterFailure, Amendment, ApprovalProgress, CalledText, Event, Failure, GivenApproval,
-    RecordedAmendment, RecordedChange, RecordedDifference, RecordedEvent, Rejection,
+    RecordedAmendment, RecordedChange, RecordedDifference, RecordedEvent, RecordedJson, Rejection,
     ReplacedRunbook, ResumeMode, RunEvent, RunHead, RunOutcome, RunSpec, RunState, StepEvent,
     StepPath,
 };
@@ -92,7 +92,7 @@ pub enum StepOutcome {
         /// The revision of the action that wrote the output.
         revision: u32,
         /// The output that later steps are given.
-        output: Value,
+        output: RecordedJson,
     },
     /// The step was skipped.
     Skipped {
@@ -199,7 +199,7 @@ impl StepProgress {
     }
 
     /// Returns its output, if it succeeded.
-    pub fn output(&self) -> Option<&Value> {
+    pub fn output(&self) -> Option<&RecordedJson> {
         match &self.outcome {
             Some(StepOutcome::Completed { output, .. }) => Some(output),
             _ => None,

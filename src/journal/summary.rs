@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    ApprovalSummary, Failure, RecordedAmendment, RecordedChange, RecordedDifference, Run, RunHead,
-    RunId, RunState, RunTarget, StepOutcome, StepPath, StepProgress, StoreError, UndoStatus,
-    text_diff,
+    ApprovalSummary, Failure, RecordedAmendment, RecordedChange, RecordedDifference, RecordedJson,
+    Run, RunHead, RunId, RunState, RunTarget, StepOutcome, StepPath, StepProgress, StoreError,
+    UndoStatus, text_diff,
 };
 
 /// A run in a list.
@@ -142,7 +142,8 @@ pub struct StepSummary {
     pub changes: Vec<RecordedChange>,
     /// The output that later steps were given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<Value>,
+    #[schemars(with = "Option<Value>")]
+    pub output: Option<RecordedJson>,
     /// Why it failed, was skipped, or could not be undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -91,7 +91,7 @@ fn waiting(message: &str) -> StepEvent {
 }
 
 fn completed() -> StepEvent {
-    StepEvent::StepCompleted { revision: 1, output: Value::Null, message: None }
+    StepEvent::StepCompleted { revision: 1, output: Value::Null.into(), message: None }
 }
 
 fn prepared(targets: &[&str]) -> StepEvent {

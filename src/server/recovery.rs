@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(crashes(by_person), 1);
         let completed = step(StepEvent::StepCompleted {
             revision: 1,
-            output: serde_json::Value::Null,
+            output: serde_json::Value::Null.into(),
             message: None,
         });
         assert_eq!(crashes(vec![resumed(RESTART), completed, begins()]), 0);

@@ -191,7 +191,7 @@ fn step_events(nodes: usize) -> Vec<StepEvent> {
         StepEvent::StepApplied { generation: 0, receipt: list(40) },
         waiting(2),
         StepEvent::StepMessage { message: "half of them".into() },
-        StepEvent::StepCompleted { revision: 1, output: list(400), message: None },
+        StepEvent::StepCompleted { revision: 1, output: list(400).into(), message: None },
     ]
 }
 

@@ -7,8 +7,8 @@ use super::{
     words::{self, Badge, Moment, between, duration, moment, shown, shown_lines},
 };
 use crate::journal::{
-    ApprovalProgress, Failure, RecordedChange, StepOutcome, StepPath, StepProgress, StepState,
-    UndoStatus,
+    ApprovalProgress, Failure, RecordedChange, RecordedJson, StepOutcome, StepPath, StepProgress,
+    StepState, UndoStatus,
 };
 
 /// How many changes of a step are shown.
@@ -281,7 +281,11 @@ pub(super) fn step_view(run: &WatchedRun, path: &StepPath, axis: &Axis, is_live:
         },
         failure,
         reason,
-        output: step.output().filter(|output| !is_empty(output)).map(words::output),
+        output: step
+            .output()
+            .map(RecordedJson::to_value)
+            .filter(|output| !is_empty(output))
+            .map(|output| words::output(&output)),
         has_parts: !run.parts(path).is_empty(),
         ..empty(
             path,

@@ -364,7 +364,7 @@ pub(super) mod tests {
     }
 
     pub(in crate::server::page) fn completed(path: &str, output: Value) -> Event {
-        step(path, StepEvent::StepCompleted { revision: 1, output, message: None })
+        step(path, StepEvent::StepCompleted { revision: 1, output: output.into(), message: None })
     }
 
     pub(in crate::server::page) fn prepared(path: &str, before: Value, after: Value) -> Event {
