@@ -252,11 +252,8 @@ pub(super) async fn drive(
     let signals = signals::forward_to(control.clone(), display.stop_notice())?;
     let driven = engine.drive(accepted, control).await;
     signals.abort();
-    display.finish().await;
+    let timeline = display.finish().await;
     let run = driven.map_err(CliError::Journal)?;
-    // The summary is complete without them: a store that fails now spoils nothing that was done.
-    let events = engine.store().read(run.id(), 0).await.ok();
-    let timeline = events.map(|events| Timeline::of(&events));
     print_result(&run, timeline.as_ref(), step_count, global, Some(target))?;
     Ok(run)
 }

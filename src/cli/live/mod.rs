@@ -28,6 +28,7 @@ use self::{block::Surroundings, feed::Feed, line::Line, painter::Painter, view::
 use super::{
     Global, Output,
     stdout::{self, Color},
+    timeline::Timeline,
 };
 use crate::{
     engine::AcceptedRun,
@@ -57,7 +58,7 @@ pub(super) enum Presenter {
 
 /// Shows a run that this process drives, until its writer is dropped.
 pub(super) struct RunDisplay {
-    task: JoinHandle<()>,
+    task: JoinHandle<Timeline>,
     notice: StopNotice,
 }
 
@@ -96,6 +97,7 @@ impl RunDisplay {
             _ => store.read(run.id(), 0).await.unwrap_or_default(),
         };
         presenter.begin_driven(run, &past);
+        let mut timeline = Timeline::of(&past);
         let notice = presenter.stop_notice();
         let mut feed = Feed {
             events: receiver,
@@ -107,8 +109,10 @@ impl RunDisplay {
         let task = tokio::spawn(async move {
             while let Some(recorded) = feed.next().await {
                 presenter.take(&recorded);
+                timeline.apply(&recorded);
             }
             presenter.finish();
+            timeline
         });
         Self { task, notice }
     }
@@ -118,11 +122,13 @@ impl RunDisplay {
         self.notice.clone()
     }
 
-    /// Waits until everything has been shown.
-    pub(super) async fn finish(self) {
+    /// Waits until everything has been shown, and returns the times of the run. They are without what happened before
+    /// where nothing is shown.
+    pub(super) async fn finish(self) -> Option<Timeline> {
         // A display that panicked has shown what it could; the run does not depend on it.
-        let _ = self.task.await;
+        let timeline = self.task.await.ok();
         self.notice.clear();
+        timeline
     }
 }
 
