@@ -34,6 +34,11 @@ pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
     Some(found)
 }
 
+/// Returns the value at a path of keys.
+pub(crate) fn at_path<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |found, key| found.get(key))
+}
+
 /// Returns the text at a JSON pointer, empty if there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     at(object, pointer).and_then(Value::as_str).unwrap_or_default()
@@ -73,11 +78,7 @@ pub(crate) fn put(object: &mut Value, path: &[&str], value: impl Into<Value>) {
 
 /// Puts `value` at a path of keys if there is no value or null.
 pub(crate) fn put_default(object: &mut Value, path: &[&str], value: impl Into<Value>) {
-    let mut target = Some(&*object);
-    for key in path {
-        target = target.and_then(|inner| inner.get(key));
-    }
-    if target.is_none_or(Value::is_null) {
+    if at_path(object, path).is_none_or(Value::is_null) {
         put(object, path, value);
     }
 }

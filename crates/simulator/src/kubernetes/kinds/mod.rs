@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::custom;
-use super::object::remove;
+use super::object::{at_path, remove};
 use super::status_error::StatusCause;
 use super::write::{DeleteOptions, ObjectPart};
 
@@ -294,12 +294,12 @@ pub(crate) fn normalize(kind: &Kind, object: &mut Value) {
     }
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
         let path = ["metadata", field];
-        if is_empty(object.pointer(&format!("/metadata/{field}"))) {
+        if is_empty(at_path(object, &path)) {
             remove(object, &path);
         }
     }
     for path in kind.omitted_when_empty {
-        if is_empty(object.pointer(&format!("/{}", path.join("/")))) {
+        if is_empty(at_path(object, path)) {
             remove(object, path);
         }
     }

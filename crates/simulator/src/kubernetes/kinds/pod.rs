@@ -132,12 +132,12 @@ fn validate_update(old: &Value, new: &Value, causes: &mut Vec<StatusCause>) {
 
 /// Returns whether a change counts in the generation. The binding is not a change of the specification.
 fn counts(_: ObjectPart, old: &Value, new: &Value) -> bool {
-    let spec = |object: &Value| {
-        let mut spec = object.get("spec").cloned().unwrap_or_default();
-        remove(&mut spec, &["nodeName"]);
-        spec
+    let fields = |object| {
+        let spec = map(object, "/spec").into_iter().flatten();
+        spec.filter(|(field, _)| *field != "nodeName")
     };
-    spec(old) != spec(new)
+    let is_changed = |(field, value): (&String, &Value)| new["spec"].get(field) != Some(value);
+    fields(old).count() != fields(new).count() || fields(old).any(is_changed)
 }
 
 /// Returns for how many seconds a deleted pod stays: one that a kubelet runs has a grace period.

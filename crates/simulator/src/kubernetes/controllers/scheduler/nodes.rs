@@ -76,7 +76,7 @@ impl NodeInfo {
 pub(super) fn is_same_for_pods(one: &Value, other: &Value) -> bool {
     ["/metadata/labels", "/spec/taints", "/spec/unschedulable", "/status/allocatable"]
         .iter()
-        .all(|field| one.pointer(field) == other.pointer(field))
+        .all(|field| object::at(one, field) == object::at(other, field))
 }
 
 /// Returns whether a pod is the same in everything that matters to other pods.
@@ -86,7 +86,7 @@ fn is_same_for_others(one: &Value, other: &Value) -> bool {
         && owner(one) == owner(other)
         && ["/spec/affinity", "/spec/containers", "/spec/initContainers"]
             .iter()
-            .all(|field| one.pointer(field) == other.pointer(field))
+            .all(|field| object::at(one, field) == object::at(other, field))
 }
 
 /// All nodes by name, and the pods that are bound to nodes, known or not.
