@@ -19,7 +19,7 @@ pub(crate) enum Index {
     Node,
     /// The namespace and a label of a pod, as [`label_value`] has them.
     Label,
-    /// The UID of the object that an Event is about.
+    /// The UID of the object that an Event is about and the Event's reason, as [`event_subject`] has them.
     Subject,
     /// The namespace of a pod or a replica set that no controller owns.
     Uncontrolled,
@@ -28,7 +28,8 @@ pub(crate) enum Index {
 /// Returns the values by which an object is found.
 pub(super) fn entries<'a>(resource: &Kind, object: &'a Value) -> Vec<(Index, Cow<'a, str>)> {
     if *resource == EVENTS {
-        return vec![(Index::Subject, text(object, "/involvedObject/uid").into())];
+        let subject = event_subject(text(object, "/involvedObject/uid"), text(object, "/reason"));
+        return vec![(Index::Subject, subject.into())];
     }
     let mut entries: Vec<(Index, Cow<'_, str>)> = vec![(Index::Uid, uid(object).into())];
     for owner in list(object, "/metadata/ownerReferences") {
@@ -51,6 +52,11 @@ pub(super) fn entries<'a>(resource: &Kind, object: &'a Value) -> Vec<(Index, Cow
         entries.push((Index::Uncontrolled, object::namespace(object).into()));
     }
     entries
+}
+
+/// Returns the value by which [`Index::Subject`] finds the Events about the object with a UID that have a reason.
+pub(crate) fn event_subject(uid: &str, reason: &str) -> String {
+    format!("{uid} {reason}")
 }
 
 /// Returns the value by which [`Index::Label`] finds the pods of a namespace with a label.

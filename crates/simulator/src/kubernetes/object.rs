@@ -20,6 +20,16 @@ pub(crate) fn compact(value: Value) -> Value {
     }
 }
 
+/// Returns whether a value is nested no deeper than this.
+pub(crate) fn is_within_depth(value: &Value, depth: usize) -> bool {
+    let is_within = |inner: &Value| depth > 0 && is_within_depth(inner, depth - 1);
+    match value {
+        Value::Object(fields) => fields.values().all(is_within),
+        Value::Array(items) => items.iter().all(is_within),
+        _ => true,
+    }
+}
+
 /// Returns the value at a JSON pointer without escapes. [`Value::pointer`] copies each part of the
 /// pointer, and the controllers spend most of their time here.
 pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -26,12 +26,80 @@ const UNSENT_HISTORY: usize = 20_000;
 type ObjectKey = (String, String);
 type ResourceKey = (&'static str, &'static str);
 
-/// The kinds in the order of the table, and the objects of each in the order in which they are listed.
-type IndexedKeys = BTreeSet<(usize, ObjectKey)>;
+/// The rank of a kind in the table, and an object of it.
+type IndexedKey = (usize, ObjectKey);
+
+/// The objects that an index has under a value: the kinds in the order of the table, and the objects of each in the
+/// order in which they are listed. Most are alone under theirs, such as under a UID, and a set of one is large.
+#[derive(Debug)]
+enum IndexedKeys {
+    One(IndexedKey),
+    Several(BTreeSet<IndexedKey>),
+}
+
+impl IndexedKeys {
+    fn iter(&self) -> impl Iterator<Item = &IndexedKey> {
+        let (one, several) = match self {
+            Self::One(key) => (Some(key), None),
+            Self::Several(keys) => (None, Some(keys)),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
+    fn insert(&mut self, key: IndexedKey) {
+        match self {
+            Self::One(first) if *first == key => {}
+            Self::One(first) => *self = Self::Several(BTreeSet::from([first.clone(), key])),
+            Self::Several(keys) => drop(keys.insert(key)),
+        }
+    }
+
+    /// Removes a key, and returns whether none is left.
+    fn remove(&mut self, key: &IndexedKey) -> bool {
+        match self {
+            Self::One(first) => first == key,
+            Self::Several(keys) => {
+                keys.remove(key);
+                keys.is_empty()
+            }
+        }
+    }
+}
+
+/// An object as it is kept.
+enum KeptObject {
+    Whole(Arc<Value>),
+    /// As JSON, which takes a fifth of the memory, and whole again since it was read.
+    Text(Box<str>, OnceLock<Arc<Value>>),
+}
+
+/// The deepest object that is kept as text: it is read again within the limit of the parser.
+const MAX_TEXT_DEPTH: usize = 32;
+
+impl KeptObject {
+    fn new(resource: &Kind, object: &Arc<Value>) -> Self {
+        if resource.is_seldom_read && object::is_within_depth(object, MAX_TEXT_DEPTH) {
+            Self::Text(object.to_string().into(), OnceLock::new())
+        } else {
+            Self::Whole(Arc::clone(object))
+        }
+    }
+
+    fn object(&self) -> &Arc<Value> {
+        let read = |text: &str| {
+            let object = serde_json::from_str(text).expect("the text was made of an object");
+            Arc::new(object::compact(object))
+        };
+        match self {
+            Self::Whole(object) => object,
+            Self::Text(text, whole) => whole.get_or_init(|| read(text)),
+        }
+    }
+}
 
 /// The objects in the order in which they are listed: by namespace, then by name.
 pub(crate) struct ObjectStore {
-    objects: BTreeMap<ResourceKey, BTreeMap<ObjectKey, Arc<Value>>>,
+    objects: BTreeMap<ResourceKey, BTreeMap<ObjectKey, KeptObject>>,
     indexes: HashMap<(Index, String), IndexedKeys>,
     usage: NamespaceUsage,
     history: VecDeque<ObjectChange>,
@@ -106,7 +174,8 @@ impl ObjectStore {
     }
 
     pub(crate) fn get(&self, resource: &Kind, namespace: &str, name: &str) -> Option<&Arc<Value>> {
-        self.objects.get(&resource.key())?.get(&(namespace.to_owned(), name.to_owned()))
+        let key = (namespace.to_owned(), name.to_owned());
+        self.objects.get(&resource.key())?.get(&key).map(KeptObject::object)
     }
 
     /// Returns the objects of a kind, of one namespace or of all.
@@ -128,6 +197,7 @@ impl ObjectStore {
         all.into_iter()
             .flat_map(move |all| all.range(first.clone()..))
             .take_while(move |((own, _), _)| namespace.is_none_or(|wanted| wanted == own))
+            .map(|(key, kept)| (key, kept.object()))
     }
 
     /// Returns the objects that an index has under a value, in the order of the kinds and of their lists.
@@ -137,9 +207,9 @@ impl ObjectStore {
         value: &str,
     ) -> impl Iterator<Item = (&'static Kind, &'a Arc<Value>)> {
         let keys = self.indexes.get(&(index, value.to_owned()));
-        keys.into_iter().flatten().filter_map(|(rank, key)| {
+        keys.into_iter().flat_map(IndexedKeys::iter).filter_map(|(rank, key)| {
             let resource = KINDS[*rank];
-            Some((resource, self.objects.get(&resource.key())?.get(key)?))
+            Some((resource, self.objects.get(&resource.key())?.get(key)?.object()))
         })
     }
 
@@ -194,21 +264,23 @@ impl ObjectStore {
         self.version += 1;
         put(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
         let object = Arc::new(object::compact(object));
-        let before = self
-            .objects
-            .entry(resource.key())
-            .or_default()
-            .insert(key_of(&object), Arc::clone(&object));
+        let before = self.keep(resource, &object);
         self.record_change(resource, before, Arc::clone(&object), false);
         object
     }
 
     /// Takes an object that was there before the simulation: it has a version and is no change. It is not copied.
     pub(crate) fn load(&mut self, resource: &'static Kind, object: Arc<Value>) {
-        let objects = self.objects.entry(resource.key()).or_default();
-        let before = objects.insert(key_of(&object), Arc::clone(&object));
+        let before = self.keep(resource, &object);
         let (version, deleted) = (self.version, false);
         self.note(&ObjectChange { resource, version, before, object, deleted });
+    }
+
+    /// Keeps an object, and returns the one in whose place it is.
+    fn keep(&mut self, resource: &'static Kind, object: &Arc<Value>) -> Option<Arc<Value>> {
+        let objects = self.objects.entry(resource.key()).or_default();
+        let before = objects.insert(key_of(object), KeptObject::new(resource, object));
+        before.map(|before| Arc::clone(before.object()))
     }
 
     /// Removes an object and returns it with the version of its deletion.
@@ -220,6 +292,7 @@ impl ObjectStore {
     ) -> Option<Arc<Value>> {
         let key = (namespace.to_owned(), name.to_owned());
         let before = self.objects.get_mut(&resource.key())?.remove(&key)?;
+        let before = Arc::clone(before.object());
         self.version += 1;
         let mut last = Value::clone(&before);
         put(&mut last, &["metadata", "resourceVersion"], self.version.to_string());
@@ -302,16 +375,15 @@ impl ObjectStore {
         let key = (resource.rank(), key_of(&change.object));
         for (index, value) in before.iter().filter(|entry| !now.contains(entry)) {
             let place = (*index, value.to_string());
-            if let Some(keys) = self.indexes.get_mut(&place) {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.indexes.remove(&place);
-                }
+            if self.indexes.get_mut(&place).is_some_and(|keys| keys.remove(&key)) {
+                self.indexes.remove(&place);
             }
         }
         for (index, value) in now.iter().filter(|entry| !before.contains(entry)) {
             let place = (*index, value.to_string());
-            self.indexes.entry(place).or_default().insert(key.clone());
+            let keys = self.indexes.entry(place);
+            keys.and_modify(|keys| keys.insert(key.clone()))
+                .or_insert_with(|| IndexedKeys::One(key.clone()));
         }
     }
 }
@@ -322,7 +394,7 @@ fn key_of(object: &Value) -> ObjectKey {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kinds::{NODES, PODS};
+    use super::super::kinds::{EVENTS, NODES, PODS};
     use super::*;
     use serde_json::json;
 
@@ -349,6 +421,34 @@ mod tests {
         assert_eq!(past[0]["metadata"]["labels"]["color"], "red");
         let present = store.list_at(&NODES, None, store.version()).unwrap();
         assert_eq!(names(&present), ["a", "c"]);
+    }
+
+    #[test]
+    fn an_event_is_the_same_after_it_was_kept_as_text() {
+        let mut store = ObjectStore::new(IdGenerator::new(1));
+        let event = |name: &str, reason: &str| {
+            let about = json!({"uid": "pod"});
+            json!({"metadata": {"name": name}, "involvedObject": about, "reason": reason})
+        };
+        let put = store.put(&EVENTS, event("a", "Started"));
+        assert_eq!(store.get(&EVENTS, "", "a"), Some(&put));
+        store.put(&EVENTS, event("b", "Started"));
+        store.put(&EVENTS, event("c", "Failed"));
+        let found = |store: &ObjectStore, reason: &str| {
+            let about = index::event_subject("pod", reason);
+            let found = store.find(Index::Subject, &about);
+            found.map(|(_, event)| object::name(event).to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&store, "Started"), ["a", "b"]);
+        assert_eq!(found(&store, "Failed"), ["c"]);
+        let changed = store.put(&EVENTS, event("c", "Started"));
+        assert_eq!(store.delete(&EVENTS, "", "a").unwrap()["reason"], "Started");
+        assert_eq!(found(&store, "Started"), ["b", "c"]);
+        assert_eq!(found(&store, "Failed"), [""; 0]);
+        assert_eq!(store.list(&EVENTS, None).last(), Some(&changed));
+        store.delete(&EVENTS, "", "b");
+        store.delete(&EVENTS, "", "c");
+        assert!(store.indexes.is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kubernetes::index::Index;
+use crate::kubernetes::index::{Index, event_subject};
 use crate::kubernetes::kinds::EVENTS;
 use crate::kubernetes::object::{self, number, put, text, time, uid, version};
 use crate::kubernetes::status_error::StatusError;
@@ -79,11 +79,9 @@ pub(super) fn record(writer: &mut ObjectWriter<'_>, new: &ObjectEvent) -> Result
     let now = time(writer.now);
     let similar: Vec<&Value> = writer
         .store
-        .find(Index::Subject, text(&new.involved_object, "/uid"))
+        .find(Index::Subject, &event_subject(text(&new.involved_object, "/uid"), new.reason))
         .map(|(_, event)| event.as_ref())
-        .filter(|event: &&Value| {
-            object::namespace(event) == new.namespace && text(event, "/reason") == new.reason
-        })
+        .filter(|event: &&Value| object::namespace(event) == new.namespace)
         .collect();
     let same = similar.iter().find(|event| text(event, "/message") == new.message);
     let combined = similar.iter().find(|event| text(event, "/message").starts_with(COMBINED));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kubernetes::index::Index;
+use crate::kubernetes::index::{Index, event_subject};
 use crate::kubernetes::kinds::{EVENTS, NODES, PODS, REPLICA_SETS};
 use crate::kubernetes::object::{
     self, condition, controller, is_terminating, is_true, list, number, put, put_default,
@@ -552,9 +552,9 @@ fn emit_events(
 
 /// Returns whether an event of this second reports this about a pod.
 fn was_just_reported(view: &ClusterView<'_>, pod: &Value, reason: &str) -> bool {
-    view.find_of(&EVENTS, Index::Subject, uid(pod)).any(|event| {
-        text(event, "/reason") == reason && text(event, "/lastTimestamp") == time(view.now)
-    })
+    let subject = event_subject(uid(pod), reason);
+    let mut events = view.find_of(&EVENTS, Index::Subject, &subject);
+    events.any(|event| text(event, "/lastTimestamp") == time(view.now))
 }
 
 /// Returns the name of the container that fails.

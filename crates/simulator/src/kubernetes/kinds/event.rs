@@ -10,6 +10,7 @@ use super::{Kind, core, grouped};
 
 pub(crate) static EVENTS: Kind = Kind {
     short_names: &["ev"],
+    is_seldom_read: true,
     fields: &[
         "involvedObject.kind",
         "involvedObject.namespace",

@@ -153,6 +153,8 @@ pub(crate) struct Kind {
     pub(crate) has_content: fn(&Value) -> bool,
     /// Whether the response to a deletion is the object.
     pub(crate) is_shown_when_deleted: bool,
+    /// Whether there are many objects that are seldom read, so that they are kept as text.
+    pub(crate) is_seldom_read: bool,
     /// Whether a quota can count the objects by the plural alone.
     pub(crate) is_counted_by_plural: bool,
     /// The key by which a strategic merge finds the elements of a list `ports`.
@@ -248,6 +250,7 @@ const fn core(plural: &'static str, kind: &'static str, namespaced: bool) -> Kin
         mark_deleted: |_| {},
         has_content: |_| false,
         is_shown_when_deleted: false,
+        is_seldom_read: false,
         is_counted_by_plural: false,
         port_key: "containerPort",
         fields: &[],
