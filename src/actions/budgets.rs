@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::Result;
+use crate::platform::kubernetes::pod::Pod;
 use crate::platform::{
     self, ErrorKind,
     kubernetes::{self, KubernetesReader, Selection, pod},

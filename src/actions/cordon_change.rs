@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,6 +12,7 @@ use super::{
     PlannedChange, RestoreCommand, Result, TargetState, concurrency::try_join_bounded,
     optimistic::patch_if_unchanged,
 };
+use crate::platform::kubernetes::node::Node;
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection, node};
 use clock::Clock;
 

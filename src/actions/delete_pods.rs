@@ -7,7 +7,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +22,7 @@ use super::{
     types::{PodRecord, default_give_up_after},
     workload,
 };
+use crate::platform::kubernetes::{node::Node, pod::Pod};
 use crate::platform::{
     kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
     wait::{self, GraceTimer, WaitSource, WaitState},

@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Node;
-
 use super::{Progress, types::PodRecord};
 use crate::platform::kubernetes::node;
+use crate::platform::kubernetes::node::Node;
 use text::{join_truncated, plural};
 
 /// The targets that the outputs of a run's completed steps name.

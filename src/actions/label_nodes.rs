@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use super::{
     node_entries::{ChangedNodes, EntryChange, EntryKind},
     node_targets,
 };
+use crate::platform::kubernetes::node::Node;
 use runbook::Reversibility;
 
 /// Sets or removes labels of nodes.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::Taint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::{
     Action, KnownTargets, KubernetesScope, Permission, PlatformReader, Progress, Read, Result,
     types::{NodegroupName, count_u32},
 };
+use crate::platform::kubernetes::node::Node;
 use crate::platform::kubernetes::{Selection, node};
 
 /// Lists the nodes of the cluster that have all of the given properties; without any, all nodes.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Pod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +12,7 @@ use super::{
     types::{NodeInstances, PodRecord, count_u32},
     workload,
 };
+use crate::platform::kubernetes::pod::Pod;
 use crate::platform::kubernetes::{self, Selection, pod};
 
 /// Lists the pods of a deployment, or those that a label selector matches, with the nodes that they run on.

@@ -6,7 +6,6 @@ use std::{
     fmt::{Display, Formatter},
 };
 
-use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,6 +15,7 @@ use super::{
     concurrency::try_join_bounded,
     optimistic::patch_if_unchanged,
 };
+use crate::platform::kubernetes::node::Node;
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Selection};
 
 /// A kind of named values.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Node;
-
 use super::{Error, KnownTargets, Result};
+use crate::platform::kubernetes::node::Node;
 use crate::platform::kubernetes::{KubernetesReader, Selection};
 use text::{join_truncated, plural};
 

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Node;
-
 use super::{
     Error, PlatformReader, Progress, Result, nodegroups,
     types::{NodeRecord, NodegroupName},
 };
+use crate::platform::kubernetes::node::Node;
 use crate::platform::{
     aws::{AwsReader, Nodegroup, Update, UpdateStatus},
     kubernetes::{KubernetesReader, Selection, node},

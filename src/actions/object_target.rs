@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, StatefulSet},
-        core::v1::{Namespace, Node, Pod},
+        core::v1::Namespace,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{Error, Result, optimistic::patch_if_unchanged};
 use crate::platform::kubernetes::{KubernetesReader, KubernetesWriter, Object};
+use crate::platform::kubernetes::{node::Node, pod::Pod};
 
 /// An object, by kind and name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

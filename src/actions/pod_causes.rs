@@ -12,10 +12,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::Event;
 use tokio::time::Instant;
 
 use super::{Progress, workload::pod_name};
+use crate::platform::kubernetes::{node::Node, pod::Pod};
 use crate::platform::{
     Error, ErrorKind, Latest, PollSource, PollTrigger,
     kubernetes::{KubernetesReader, Selection, node, pod},

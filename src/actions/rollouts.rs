@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, future::Future, sync::Arc};
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
-        core::v1::{Pod, PodTemplateSpec},
+        core::v1::PodTemplateSpec,
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
@@ -18,6 +18,7 @@ use super::{
     rollout_guard::{self, RolloutInProgress, RolloutTimers},
     workload::{self, describe_unready, expired_problem},
 };
+use crate::platform::kubernetes::pod::Pod;
 use crate::platform::{
     kubernetes::{KubernetesReader, Object, ObjectView, ObjectWatch, Selection, pod, rollout},
     wait::{self, Failure, GraceTimer, WaitSource, WaitState},

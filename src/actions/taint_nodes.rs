@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::Taint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use super::{
     node_entries::{ChangedNodes, EntryChange, EntryKind},
     node_targets,
 };
+use crate::platform::kubernetes::node::Node;
 use crate::platform::kubernetes::node::{self, UNSCHEDULABLE_TAINT};
 use runbook::{LimitKind, Reversibility};
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +14,7 @@ use super::{
     protection::find_instance,
     types::{AutoScalingGroupName, NodeRecord, NodegroupName},
 };
+use crate::platform::kubernetes::node::Node;
 use crate::platform::{
     aws::{AutoScalingGroup, AwsReader, GroupInstance},
     kubernetes::Selection,

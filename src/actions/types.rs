@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
 use crate::platform::kubernetes::{KubernetesReader, Selection, node, pod};
+use crate::platform::kubernetes::{node::Node, pod::Pod};
 
 /// Names a managed nodegroup. The output of `find_nodegroup` and of `scale_nodegroup` can be handed on as one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Pod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +17,7 @@ use super::{
     types::{NodeInstances, PodRecord, by_uid, count_u32, default_give_up_after},
     workload::{self, WorkloadViews, WorkloadWatch, describe_unready, expired_problem},
 };
+use crate::platform::kubernetes::pod::Pod;
 use crate::platform::{
     kubernetes::{self, ObjectView, ObjectWatch, Selection, pod},
     wait::{self, GraceTimer, WaitSource, WaitState},

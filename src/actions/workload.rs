@@ -6,10 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, DeploymentStatus, ReplicaSet},
-        core::v1::Pod,
-    },
+    api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use tokio::time::Instant;
@@ -19,6 +16,7 @@ use super::{
     pod_causes::{CauseView, PodCauses},
     types::{NodeInstances, PodRecord},
 };
+use crate::platform::kubernetes::pod::Pod;
 use crate::platform::{
     kubernetes::{KubernetesReader, ObjectView, ObjectWatch, Selection, pod},
     wait::{GraceTimer, WaitSource},

@@ -2,11 +2,11 @@
 //! variable that the manifests set.
 
 use super::{CheckedRunbook, Engine};
+use crate::platform::kubernetes::node::Node;
 use crate::{
     permissions::{self, Access, AwsAccess, AwsResource, RunbookContext},
     platform::{NODE_NAME, kubernetes::node},
 };
-use k8s_openapi::api::core::v1::Node;
 use runbook::EvaluationScope;
 
 impl Engine {

@@ -6,9 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-
 use super::{WorkloadState, describe_kept, read::DeclaredWorkload};
+use crate::platform::kubernetes::{node::Node, pod::Pod};
 use crate::platform::{
     Error, Permission, Permit, PlatformReader, Progress, RemovalGuard,
     kubernetes::{KubernetesReader, Selection, node, pod},

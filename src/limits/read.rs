@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::BoxFuture;
 use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, StatefulSet},
-        core::v1::{Node, Pod},
-    },
+    api::apps::v1::{Deployment, StatefulSet},
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
 use super::{PlannedState, WorkloadState};
+use crate::platform::kubernetes::{node::Node, pod::Pod};
 use crate::{
     actions::{Impact, SizeChange},
     platform::{

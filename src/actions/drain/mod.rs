@@ -14,7 +14,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +29,7 @@ use super::{
     node_targets,
     types::{NodeInstances, PodRecord, by_uid, default_give_up_after},
 };
+use crate::platform::kubernetes::pod::Pod;
 use crate::platform::{
     NODE_NAME,
     kubernetes::{KubernetesReader, Selection, pod},

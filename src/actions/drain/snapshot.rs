@@ -8,13 +8,11 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::{
-        apps::v1::{ReplicaSet, StatefulSet},
-        core::v1::Pod,
-    },
+    api::apps::v1::{ReplicaSet, StatefulSet},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+use crate::platform::kubernetes::pod::Pod;
 use crate::{
     actions::{
         Result,

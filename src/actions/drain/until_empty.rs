@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::{
     snapshot::{DrainRules, controller_uid, describe, evict, uid},
     watch::DrainWatch,
 };
+use crate::platform::kubernetes::pod::Pod;
 use crate::{
     actions::{Error, PlatformWriter, Progress, Result, budgets, types, workload::pod_name},
     platform::{

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use k8s_openapi::api::{
-    apps::v1::{ReplicaSet, StatefulSet},
-    core::v1::Pod,
-};
+use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 
 use super::snapshot::{DrainRules, DrainSnapshot};
+use crate::platform::kubernetes::pod::Pod;
 use crate::{
     actions::{
         Progress, Result,

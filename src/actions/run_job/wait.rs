@@ -1,12 +1,10 @@
 //! Waiting until a job has ended, and what its pod says then.
 
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{ContainerStateTerminated, Pod},
-};
+use k8s_openapi::api::{batch::v1::Job, core::v1::ContainerStateTerminated};
 use tokio::time::Instant;
 
 use super::{Intent, Output};
+use crate::platform::kubernetes::pod::Pod;
 use crate::{
     actions::{Error, PlatformReader, Progress, Result, workload::pod_name},
     platform::{
@@ -129,7 +127,7 @@ fn ended_container(pod: &Pod) -> Option<&ContainerStateTerminated> {
 }
 
 fn first_container(pod: &Pod) -> Option<&str> {
-    let containers = &pod.spec.as_ref()?.containers;
+    let containers = pod.spec.as_ref()?.containers.as_ref()?;
     containers.first().map(|container| container.name.as_str())
 }
 

@@ -22,10 +22,9 @@ use super::{
     types::{NodeInstances, PodRecord, default_give_up_after},
     workload,
 };
+use crate::platform::kubernetes::pod::Pod;
 use crate::platform::{ErrorKind, kubernetes, kubernetes::pod};
-use k8s_openapi::api::{
-    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Pod,
-};
+use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
 use pod_selection::PodToKeep;
 use runbook::{LimitKind, Reversibility, Workload, WorkloadKind};
 use stateful::StatefulIntent;

@@ -6,11 +6,12 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::apps::v1::Deployment;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Intent, contains_pod, pod_names};
+use crate::platform::kubernetes::pod::Pod;
 use crate::{
     actions::{
         Error, KnownTargets, Progress, RestoreCommand, Result, TargetState,

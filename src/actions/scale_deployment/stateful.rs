@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Before, MAX_ATTEMPTS, Output, Params};
+use crate::platform::kubernetes::pod::Pod;
 use crate::{
     actions::{
         Error, Impact, PlannedChange, PlatformReader, PlatformWriter, Progress, RestoreCommand,

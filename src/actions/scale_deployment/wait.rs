@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::{Intent, Receipt, pod_selection};
+use crate::platform::kubernetes::pod::Pod;
 use crate::{
     actions::{
         PlatformReader, Progress, Result,

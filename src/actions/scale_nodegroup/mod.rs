@@ -8,7 +8,6 @@ mod undo;
 
 use std::{cmp::Ordering, collections::BTreeMap, fmt};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +20,7 @@ use super::{
     nodegroup_update, nodegroups,
     types::{NodeRecord, NodegroupName, Sizes},
 };
+use crate::platform::kubernetes::{node::Node, pod::Pod};
 use crate::platform::{
     ErrorKind,
     aws::AutoScalingGroup,

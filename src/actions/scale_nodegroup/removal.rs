@@ -8,11 +8,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Intent, target};
+use crate::platform::kubernetes::node::Node;
 use crate::{
     actions::{
         Change, Error, Impact, KnownTargets, PlannedChange, PlatformReader, PlatformWriter,

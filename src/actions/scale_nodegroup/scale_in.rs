@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Node;
-
 use super::Intent;
+use crate::platform::kubernetes::node::Node;
 use crate::{
     actions::cordon_change::has_mark,
     platform::{

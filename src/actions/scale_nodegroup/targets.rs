@@ -1,9 +1,9 @@
 //! What the step and its undo have changed, as it is now: the sizes, the instances, their protection, and cordons.
 
-use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
 use super::{Intent, nodes_selection, target};
+use crate::platform::kubernetes::node::Node;
 use crate::{
     actions::{
         PlatformReader, RestoreCommand, Result, TargetState,

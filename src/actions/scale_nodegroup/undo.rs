@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Node;
-
 use super::{Intent, Receipt, nodes_selection, resize, scale_in::ScaleInSelection, target};
+use crate::platform::kubernetes::node::Node;
 use crate::{
     actions::{
         Error, PlatformWriter, Progress, Result,

@@ -2,9 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use k8s_openapi::api::core::v1::Node;
-
 use super::Output;
+use crate::platform::kubernetes::node::Node;
 use crate::{
     actions::{PlatformReader, Progress, Result, types::count_u32},
     platform::{

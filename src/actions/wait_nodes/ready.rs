@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::Taint;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use super::{
     Output, Params, default_ready_within,
     taints::{TAINT_WORD, TaintRules, to_kubernetes_taint, why_not_ready},
 };
+use crate::platform::kubernetes::node::Node;
 use crate::{
     actions::{
         PlatformReader, Progress, Result, nodegroups,

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::Taint;
 
 use super::ready::ReadyParams;
+use crate::platform::kubernetes::node::Node;
 use crate::platform::{aws::NodegroupTaint, kubernetes::node};
 
 /// Returns why a node is not ready for its first pod: its Ready condition, or a startup taint. A cordon does not count.

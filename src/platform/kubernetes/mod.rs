@@ -25,6 +25,7 @@ mod error;
 pub mod job;
 mod lease;
 mod list_watch;
+mod metadata;
 pub mod node;
 mod object_watch;
 pub mod pod;

@@ -1,12 +1,92 @@
-//! Pure functions of a Node.
+//! Nodes, as far as this program reads them, and pure functions of a Node.
 
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{NodeCondition, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
+use kube::core::{ClusterResourceScope, Resource};
+use serde::Deserialize;
+
+use super::metadata::without_managed_fields;
 
 /// The label that EKS puts on the nodes of a managed nodegroup.
 pub const NODEGROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
 /// The taint that the node controller puts on a cordoned node.
 pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
+
+/// A node. A whole one lists its images and its managers, of which nothing is read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Node {
+    /// Its metadata.
+    #[serde(default, deserialize_with = "without_managed_fields")]
+    pub metadata: ObjectMeta,
+    /// The part that was asked for.
+    pub spec: Option<NodeSpec>,
+    /// The part that was observed.
+    pub status: Option<NodeStatus>,
+}
+
+/// The specification of a node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSpec {
+    /// Whether it is cordoned.
+    pub unschedulable: Option<bool>,
+    /// The instance that it runs on, as its cloud names it.
+    #[serde(rename = "providerID")]
+    pub provider_id: Option<String>,
+    /// The taints.
+    pub taints: Option<Vec<Taint>>,
+}
+
+/// The status of a node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// The conditions.
+    pub conditions: Option<Vec<NodeCondition>>,
+    /// The report of its kubelet.
+    pub node_info: Option<NodeInfo>,
+}
+
+/// The report of a kubelet about its node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeInfo {
+    /// The version of the kubelet.
+    #[serde(default)]
+    pub kubelet_version: String,
+}
+
+impl Resource for Node {
+    type DynamicType = ();
+    type Scope = ClusterResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Node".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "nodes".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
 
 /// Returns the label selector of a managed nodegroup's nodes.
 pub fn nodegroup_selector(nodegroup: &str) -> String {

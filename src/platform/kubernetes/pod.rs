@@ -1,9 +1,14 @@
-//! Pure functions of a Pod and its owner.
+//! Pods, as far as this program reads them, and pure functions of a Pod and its owner.
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, Toleration};
+use k8s_openapi::api::core::v1::{ContainerState, PodCondition, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::core::{NamespaceResourceScope, Resource};
+use serde::Deserialize;
 
+use super::metadata::without_managed_fields;
 use super::node::UNSCHEDULABLE_TAINT;
 
 /// By what the replica set controller chooses which of several equally ready pods goes first: the cheapest.
@@ -24,6 +29,113 @@ const FAILING_REASONS: [&str; 10] = [
     "PostStartHookError",
     "RunContainerError",
 ];
+
+/// A pod. A large cluster has ten thousand, and a whole one takes several times as long to read and as much memory.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Pod {
+    /// Its metadata.
+    #[serde(default, deserialize_with = "without_managed_fields")]
+    pub metadata: ObjectMeta,
+    /// The part that was asked for.
+    pub spec: Option<PodSpec>,
+    /// The part that was observed.
+    pub status: Option<PodStatus>,
+}
+
+/// The specification of a pod.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSpec {
+    /// The node that it is bound to.
+    pub node_name: Option<String>,
+    /// Its containers.
+    pub containers: Option<Vec<Container>>,
+    /// The containers that run before those.
+    pub init_containers: Option<Vec<Container>>,
+    /// The taints that it tolerates.
+    pub tolerations: Option<Vec<Toleration>>,
+    /// Its volumes.
+    pub volumes: Option<Vec<Volume>>,
+}
+
+/// A container of a pod.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// `Always` for a sidecar.
+    pub restart_policy: Option<String>,
+}
+
+/// A volume of a pod.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// The directory of the node that it is.
+    pub empty_dir: Option<EmptyDir>,
+}
+
+/// A directory of a node that ends with the pod.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EmptyDir {}
+
+/// The status of a pod.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// The phase.
+    pub phase: Option<String>,
+    /// The conditions.
+    pub conditions: Option<Vec<PodCondition>>,
+    /// The containers.
+    pub container_statuses: Option<Vec<ContainerStatus>>,
+    /// The containers that run before those.
+    pub init_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+/// The status of a container.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// Whether it has started.
+    pub started: Option<bool>,
+    /// Its state.
+    pub state: Option<ContainerState>,
+}
+
+impl Resource for Pod {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
 
 /// The problem that keeps a pod from becoming ready, when it is more than time.
 #[derive(Debug, Clone, PartialEq, Eq)]
