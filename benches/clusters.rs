@@ -1,29 +1,30 @@
 //! relay-scale in clusters of growing size: `cargo bench --bench clusters` prints a table of elapsed time, processor
-//! time and memory, of the simulator and of the program by itself. `cargo bench --bench clusters -- 300` measures one
-//! size.
+//! time and memory, of the simulator and of the program by itself, each the median of three runs in clusters of their
+//! own, and of the memory the most. `cargo bench --bench clusters -- 300` measures one size.
 //!
 //! No test depends on these. How the simulator's work grows is counted by `tests/simulator/growth.rs`.
 
 #![expect(clippy::print_stdout, reason = "the output is the result")]
 
-mod common;
+use std::time::Duration;
 
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
+use simulator::{Deployment, Scenario, Spread};
+use test_support::{
+    measure::{Measured, SimulatorProcess, Usage, measure as measure_process, print_conditions},
+    program, relay_world,
 };
 
-use common::{PROGRAM, SimulatorProcess, measure as measure_process};
-use simulator::{Deployment, Scenario, Spread};
-use test_support::relay_world;
-
 const SPEED: &str = "600";
+/// How often each size is measured.
+const TRIES: usize = 3;
 
 /// The numbers of nodes, and of pods besides the one that each node has.
 const SIZES: [(u32, u32); 6] = [(3, 0), (30, 0), (300, 0), (1_000, 0), (2_000, 0), (1_000, 10_000)];
 
 fn main() {
     let only: Option<u32> = std::env::args().find_map(|argument| argument.parse().ok());
+    print_conditions("A run with three nodes comes first and is not counted.");
+    run(&world(3, 0));
     println!("| nodes, other pods | start | run | simulator | program |\n|---|---|---|---|---|");
     for (nodes, pods) in SIZES {
         if only.is_none_or(|only| only == nodes) {
@@ -43,16 +44,29 @@ fn world(nodes: u32, pods: u32) -> Scenario {
     scenario
 }
 
-/// Starts the simulator, runs relay-scale on it, and returns the rest of the row.
+/// Runs relay-scale three times, and returns the rest of the row.
 fn measure(nodes: u32, pods: u32) -> String {
-    let simulator = SimulatorProcess::start(&world(nodes, pods), SPEED);
+    let runs: Vec<_> = (0..TRIES).map(|_| run(&world(nodes, pods))).collect();
+    let program = Measured::of_all(runs.iter().map(|run| (run.took, run.program)));
+    let simulator = Measured::of_all(runs.iter().map(|run| (run.start, run.simulator)));
+    let (start, run) = (&simulator.times, &program.times);
+    format!("{start} | {run} | {} | {} |", simulator.usage(), program.usage())
+}
+
+/// One run of relay-scale in a cluster of its own.
+struct Run {
+    start: Duration,
+    simulator: Usage,
+    took: Duration,
+    program: Usage,
+}
+
+fn run(world: &Scenario) -> Run {
+    let simulator = SimulatorProcess::start(world, SPEED);
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut run = Command::new(PROGRAM);
-    run.args(["run", "relay-scale", "--yes", "--no-plan", "--speed", SPEED, "--state-dir"]);
-    run.arg(dir.path().join("state")).envs(simulator.environment.iter().cloned());
-    let (status, took, usage) = measure_process(run.stdout(Stdio::null()).stderr(Stdio::null()));
-    let of_simulator = simulator.usage();
-    assert!(status.success(), "relay-scale with {nodes} nodes: {status}");
-    let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
-    format!("{} | {} | {of_simulator} | {usage} |", seconds(simulator.start), seconds(took))
+    let mut command = program();
+    command.args(["run", "relay-scale", "--yes", "--no-plan", "--speed", SPEED, "--state-dir"]);
+    command.arg(dir.path().join("state")).envs(simulator.environment.iter().cloned());
+    let (took, program) = measure_process(&mut command, 0);
+    Run { start: simulator.start, simulator: simulator.usage(), took, program }
 }

@@ -1,14 +1,12 @@
-//! The figures of `docs/performance.md`: `cargo bench --bench performance` prints them as a table.
+//! The first table of `docs/performance.md`: `cargo bench --bench performance` prints it. It takes four minutes, two of
+//! which are a run of relay-scale at real speed.
 //!
 //! No test depends on these: a slow machine prints larger numbers and fails nothing.
 
-#![expect(clippy::print_stdout, reason = "the output is the result")]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    io::{BufRead as _, BufReader},
-    process::{Command, Stdio},
+    path::Path,
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -27,92 +25,99 @@ use rafay_relay_sop::{
 use runbook::Source;
 use simulator::{RecordedCall, Scenario, Simulator};
 use tempfile::TempDir;
-use test_support::{is_bookkeeping, relay_world};
+use test_support::{
+    SCALE_UP, Serve, asserts, copy_journal, is_bookkeeping,
+    measure::{Figures, Measured, Times, WARM_UP, measure, print_conditions, resident},
+    program, program_path, relay_world, waits,
+};
+
+/// The allocator of the program, so that what is measured in this process is what the program does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RELAY_SCALE: &str = include_str!("../runbooks/relay-scale.yaml");
-const SCALE_UP: &str = include_str!("../tests/fixtures/runbooks/scale-up.yaml");
-const PROGRAM: &str = env!("CARGO_BIN_EXE_rafay-relay-sop");
+
+/// As fast as the simulator can be.
+const FAST: f64 = 600.0;
 
 #[tokio::main]
 async fn main() {
-    println!("| what | figure |\n|---|---|");
-    validate();
-    print_row("a run of 1,000 `assert` steps, journal on", asserts().await);
-    print_row("reaction of `wait_nodes` to the last Ready (median of 5)", reaction().await);
+    print_conditions(WARM_UP);
+    let figures = Figures::start();
+    starts(&figures);
+    runs_of_asserts(&figures);
+    engine(&figures).await;
+    figures.times("reaction of `wait_nodes` to the last Ready", "50 ms", &reaction().await);
     for nodes in [3, 30, 300] {
-        let (mutations, reads, took) = relay_scale(nodes).await;
-        print_row(
-            &format!("relay-scale with {nodes} nodes: calls that change something"),
-            mutations,
-        );
-        print_row(&format!("relay-scale with {nodes} nodes: calls that look"), reads);
-        print_row(&format!("relay-scale with {nodes} nodes: time, 600 times as fast"), took);
+        calls(&figures, nodes, FAST, &relay_scale(nodes, FAST).await);
     }
-    history();
-    serve();
-    let size = std::fs::metadata(PROGRAM).expect("cargo has built the program").len();
-    print_row(
-        "size of the program",
-        format!("{}.{} MiB", size >> 20, ((size & 0xf_ffff) * 10) >> 20),
-    );
+    // Both wait for most of the time.
+    let (small, large) = tokio::join!(relay_scale(3, 1.0), relay_scale(30, 1.0));
+    calls(&figures, 3, 1.0, &small);
+    calls(&figures, 30, 1.0, &large);
+    history(&figures);
+    serve(&figures);
+    let size = std::fs::metadata(program_path()).expect("cargo has built the program").len();
+    let tenths = size / 100_000;
+    figures.figure("size of the program", "30 MB", format!("{}.{} MB", tenths / 10, tenths % 10));
 }
 
-fn print_row(what: &str, figure: impl std::fmt::Display) {
-    println!("| {what} | {figure} |");
-}
-
-/// Returns the shortest of several measurements, which other load disturbs least.
-fn min_duration<T>(tries: u32, mut work: impl FnMut() -> T) -> Duration {
-    let timed = (0..tries).map(|_| {
-        let start = Instant::now();
-        std::hint::black_box(work());
-        start.elapsed()
-    });
-    timed.min().unwrap_or_default()
-}
-
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
-}
-
-/// Returns a runbook of that many asserts, each of which reads an input.
-fn asserts_runbook(steps: usize) -> String {
-    let mut text = "name: asserts\ninputs:\n  n: {type: integer, default: 1}\nsteps:\n".to_owned();
-    for step in 0..steps {
-        let _ = writeln!(
-            text,
-            "  - id: s{step}\n    action: assert\n    with: {{that: \"{{{{ inputs.n > 0 }}}}\", message: no}}"
-        );
-    }
-    text
-}
-
-fn validate() {
+/// What the shortest commands take as whole processes, and what a check is of that.
+fn starts(figures: &Figures) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let long = dir.path().join("asserts.yaml");
-    std::fs::write(&long, asserts_runbook(10_000)).expect("a runbook can be written");
-    let program = |path: &std::path::Path| {
-        let status = Command::new(PROGRAM)
-            .arg("validate")
-            .arg(path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        assert!(status.is_ok_and(|status| status.success()));
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("a runbook can be written");
+        path
     };
-    let short = std::path::Path::new("runbooks/relay-scale.yaml");
-    print_row(
-        "`validate` of relay-scale, whole process",
-        milliseconds(min_duration(20, || program(short))),
-    );
-    print_row(
-        "`validate` of 10,000 steps, whole process",
-        milliseconds(min_duration(5, || program(&long))),
-    );
+    let validate = |path: &Path| {
+        let mut command = program();
+        command.arg("validate").arg(path);
+        command
+    };
+    let version = Times::of_processes(50, || {
+        let mut command = program();
+        command.arg("--version");
+        command
+    });
+    figures.times("`--version`, whole process", "", &version);
+    let relay_scale = file("relay-scale.yaml", RELAY_SCALE);
+    let times = Times::of_processes(50, || validate(&relay_scale));
+    figures.times("`validate` of relay-scale, whole process", "10 ms", &times);
+    let asserts = file("asserts.yaml", &asserts(10_000));
+    let times = Times::of_processes(10, || validate(&asserts));
+    figures.times("`validate` of 10,000 asserts, whole process", "300 ms", &times);
+    let waits = file("waits.yaml", &waits(10_000));
+    let times = Times::of_processes(10, || validate(&waits));
+    let what = "`validate` of 10,000 steps that use the output of the one before, whole process";
+    figures.times(what, "300 ms", &times);
+    // Apart from the times: reading the memory disturbs them.
+    let runs = Measured::of(5, || measure(&mut validate(&waits), 0));
+    figures.figure("memory of that, the most of 5", "80 MiB", runs.usage().memory());
     let source = Source::new("relay-scale.yaml", RELAY_SCALE);
     let registry = actions::registry();
-    let check = min_duration(200, || runbook::check(&source, registry));
-    print_row("check of relay-scale, in the process", milliseconds(check));
+    let check = Times::of(200, || runbook::check(&source, registry));
+    figures.times("check of relay-scale, in the process", "", &check);
+}
+
+/// What runs of asserts take as whole processes, each in a state directory of its own.
+fn runs_of_asserts(figures: &Figures) {
+    for (steps, tries, goal) in [(1, 30, ""), (100, 20, ""), (1_000, 10, ""), (10_000, 5, "300 ms")]
+    {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("asserts.yaml");
+        std::fs::write(&path, asserts(steps)).expect("a runbook can be written");
+        let mut number = 0;
+        let times = Times::of_processes(tries, || {
+            number += 1;
+            let mut command = program();
+            command.arg("--state-dir").arg(dir.path().join(format!("state-{number}")));
+            command.arg("run").arg(&path).args(["--yes", "--no-plan"]);
+            command
+        });
+        let what = format!("`run` of {steps} `assert` steps, whole process");
+        figures.times(&what, goal, &times);
+    }
 }
 
 /// A state directory with finished runs.
@@ -125,34 +130,24 @@ impl History {
 
     fn of(runs: usize) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::write(dir.path().join(Self::RUNBOOK), asserts_runbook(1))
+        std::fs::write(dir.path().join(Self::RUNBOOK), asserts(1))
             .expect("a runbook can be written");
         let history = Self { dir };
-        history.call(&["run", Self::RUNBOOK, "--yes"]);
-        // The name of a run is only in the name of its journal.
-        let journals = history.dir.path().join("state/runs");
-        let mut entries = std::fs::read_dir(&journals).expect("the directory of journals");
-        let first = entries.next().and_then(Result::ok).expect("the journal of the run").path();
-        for number in 0..runs {
-            let (hour, minute, second) = (number / 3600, number / 60 % 60, number % 60);
-            let name =
-                format!("20260101t{hour:02}{minute:02}{second:02}z-asserts-{number:04x}.jsonl");
-            std::fs::copy(&first, journals.join(name)).expect("a journal can be copied");
-        }
-        history.call(&["run", Self::RUNBOOK, "--yes"]);
+        let run = ["run", Self::RUNBOOK, "--yes"];
+        Times::of_processes(1, || history.call(&run));
+        copy_journal(&history.dir.path().join("state/runs"), runs);
         history
     }
 
-    fn call(&self, arguments: &[&str]) {
-        let mut command = Command::new(PROGRAM);
+    fn call(&self, arguments: &[&str]) -> Command {
+        let mut command = program();
         command.current_dir(self.dir.path()).args(["--state-dir", "state"]).args(arguments);
-        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(status.is_ok_and(|status| status.success()));
+        command
     }
 }
 
-/// What 5,000 finished runs in the state directory cost a new run, and a list.
-fn history() {
+/// What 5,000 finished runs in the state directory cost a new run, and a list. The warm-up indexes the new journals.
+fn history(figures: &Figures) {
     let (none, many) = (History::of(0), History::of(5_000));
     let commands: [(&str, &[&str]); 2] = [
         ("`run` of one `assert`", &["run", History::RUNBOOK, "--yes"]),
@@ -160,12 +155,11 @@ fn history() {
     ];
     for (what, arguments) in commands {
         let [none, many] =
-            [&none, &many].map(|history| min_duration(40, || history.call(arguments)));
-        let ratio = many.as_secs_f64() / none.as_secs_f64();
-        print_row(
-            &format!("{what}, whole process, with no earlier runs and with 5,000"),
-            format!("{}, {} ({ratio:.1}x)", milliseconds(none), milliseconds(many)),
-        );
+            [&none, &many].map(|history| Times::of_processes(40, || history.call(arguments)));
+        let ratio = many.median().as_secs_f64() / none.median().as_secs_f64();
+        figures.times(&format!("{what}, whole process, with no earlier runs"), "", &none);
+        figures.times(&format!("{what}, whole process, with 5,000 earlier runs"), "", &many);
+        figures.figure(&format!("{what}: ratio of the two"), "1.5x", format!("{ratio:.1}x"));
     }
 }
 
@@ -178,8 +172,8 @@ struct Bench {
 }
 
 impl Bench {
-    async fn on(scenario: Option<Scenario>) -> Self {
-        let clock = Clock::scaled(600.0).expect("600 is a speed");
+    async fn on(scenario: Option<Scenario>, speed: f64) -> Self {
+        let clock = Clock::scaled(speed).expect("a speed");
         let simulator = match scenario {
             Some(scenario) => {
                 let options = simulator::Options { clock, ..simulator::Options::default() };
@@ -223,20 +217,22 @@ impl Bench {
     }
 }
 
-async fn asserts() -> String {
-    let text = asserts_runbook(1_000);
-    let mut best = Duration::MAX;
-    for _ in 0..5 {
-        best = best.min(Bench::on(None).await.run(&text).await.1);
+/// What a run takes in the process, with the journal in a directory.
+async fn engine(figures: &Figures) {
+    let text = asserts(1_000);
+    let mut times = Vec::new();
+    for _ in 0..11 {
+        times.push(Bench::on(None, FAST).await.run(&text).await.1);
     }
-    milliseconds(best)
+    let times = times.into_iter().skip(1).collect();
+    figures.times("a run of 1,000 `assert` steps, in the process, journal on", "200 ms", &times);
 }
 
 /// Measures the time from when an independent watch sees the last node Ready to the completion of the step.
-async fn reaction() -> String {
+async fn reaction() -> Times {
     let mut reactions = Vec::new();
-    for _ in 0..5 {
-        let bench = Bench::on(Some(Scenario::default())).await;
+    for _ in 0..6 {
+        let bench = Bench::on(Some(Scenario::default()), FAST).await;
         let url = bench.simulator.as_ref().expect("it has a simulator").kubernetes_url().clone();
         let client = kube::Client::try_from(kube::Config::new(
             url.as_str().parse().expect("a URL is a URI"),
@@ -257,12 +253,10 @@ async fn reaction() -> String {
         let last = *last_ready.lock().expect("no holder panics");
         if let (Some(completed), Some(last)) = (completed, last) {
             let reaction = completed.duration_since(last).as_micros();
-            reactions.push(u64::try_from(reaction).unwrap_or(0));
+            reactions.push(Duration::from_micros(u64::try_from(reaction).unwrap_or(0)));
         }
     }
-    reactions.sort_unstable();
-    let median = reactions.get(reactions.len() / 2).copied().unwrap_or_default();
-    milliseconds(Duration::from_micros(median))
+    reactions.into_iter().skip(1).collect()
 }
 
 /// Notes when a node last became Ready, until it is aborted.
@@ -281,35 +275,56 @@ async fn watch_nodes(client: kube::Client, last_ready: Arc<Mutex<Option<jiff::Ti
     }
 }
 
-async fn relay_scale(nodes: u32) -> (usize, usize, String) {
-    let bench = Bench::on(Some(relay_world(nodes))).await;
+/// The calls of a run of relay-scale, and the time that it took.
+struct Calls {
+    changes: usize,
+    reads: usize,
+    took: Duration,
+}
+
+async fn relay_scale(nodes: u32, speed: f64) -> Calls {
+    let bench = Bench::on(Some(relay_world(nodes)), speed).await;
     let (_, took) = bench.run(RELAY_SCALE).await;
     let record = bench.simulator.as_ref().expect("it has a simulator").calls();
     // The lease of the cluster is written three or four times by any run, however large the cluster is.
     let is_change = |call: &&RecordedCall| call.mutating && !is_bookkeeping(&call.operation);
-    let mutations = record.iter().filter(is_change).count();
-    (mutations, record.len() - mutations, format!("{:.1} s", took.as_secs_f64()))
+    let changes = record.iter().filter(is_change).count();
+    Calls { changes, reads: record.len() - changes, took }
+}
+
+/// Prints the calls of a run. What changes something is the same at any speed; how often a wait looks is not.
+fn calls(figures: &Figures, nodes: u32, speed: f64, calls: &Calls) {
+    let name = if speed > 1.0 {
+        format!("relay-scale with {nodes} nodes, {speed} times as fast")
+    } else {
+        format!("relay-scale with {nodes} nodes at real speed")
+    };
+    let goal = match nodes {
+        3 => "18",
+        30 => "126",
+        _ => "1211",
+    };
+    figures.figure(&format!("{name}: calls that change something"), goal, calls.changes);
+    figures.figure(&format!("{name}: calls that look, and those of the lease"), "", calls.reads);
+    figures.figure(&format!("{name}: time"), "", format!("{:.1} s", calls.took.as_secs_f64()));
 }
 
 /// Time until `serve` listens, and its memory then.
-fn serve() {
+fn serve(figures: &Figures) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let start = Instant::now();
-    let mut child = Command::new(PROGRAM)
-        .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
-        .arg(dir.path())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-    let _listens = stderr.lines().map_while(Result::ok).find(|line| line.starts_with("listening"));
-    print_row("start of `serve`", milliseconds(start.elapsed()));
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
-    let memory = status.ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse::<f64>().ok()
-    });
-    print_row("memory of `serve`", format!("{:.1} MiB", memory.unwrap_or_default() / 1024.0));
-    let _ = child.kill();
-    let _ = child.wait();
+    let mut memory = String::new();
+    let mut start = || {
+        let mut command = program();
+        command.args(["serve", "--state-dir"]).arg(dir.path());
+        let begin = Instant::now();
+        let mut service = Serve::start(&mut command);
+        let took = begin.elapsed();
+        memory = resident(service.pid());
+        service.terminate();
+        took
+    };
+    start();
+    let times: Times = (0..10).map(|_| start()).collect();
+    figures.times("start of `serve` until it listens", "", &times);
+    figures.figure("memory of `serve`, idle", "", memory);
 }

@@ -1,21 +1,17 @@
-//! `plan` as a person calls it, before a simulator in a process of its own: `cargo bench --bench plan` prints how long the
-//! whole process takes, how much memory it needs, how many calls it makes, and how long the rehearsed run would take. A
-//! plan rehearses three times, for the range of its durations.
+//! `plan` as a person calls it, before a simulator in a process of its own: `cargo bench --bench plan` prints how long
+//! the whole process takes, how much memory it needs, how many calls it makes, and how long the rehearsed run would take. A
+//! plan rehearses three times, for the range of its durations. Each is made five times.
 //!
 //! No test depends on these.
 
 #![expect(clippy::print_stdout, reason = "the output is the result")]
 
-mod common;
-
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
-
-use common::{PROGRAM, SimulatorProcess, measure};
 use serde_json::Value;
 use simulator::{Deployment, Nodegroup, Scenario, Spread};
+use test_support::{
+    measure::{Measured, SimulatorProcess, WARM_UP, measure, print_conditions},
+    program,
+};
 
 /// A plan of this time is not waited for: the simulator's clock does not matter.
 const SPEED: &str = "1";
@@ -30,15 +26,15 @@ const GROUP: [&str; 6] = [
 ];
 
 fn main() {
+    print_conditions(WARM_UP);
     println!(
-        "| world | plan | processor, memory | calls | the run takes | simulator: start, use |"
+        "| world | goal | plan | processor time, memory | calls | the rehearsed run takes |\n|---|---|---|---|---|---|"
     );
-    println!("|---|---|---|---|---|---|");
-    row("relay-scale, 3 nodes", &Scenario::default(), &["relay-scale"]);
-    row("relay-scale, 300 nodes and 3,000 pods", &large(), &["relay-scale"]);
-    row("relay-scale, 60 nodes to 120", &relay(60), &["relay-scale"]);
+    row("relay-scale, 3 nodes", "1 s", &Scenario::default(), &["relay-scale"]);
+    row("relay-scale, 300 nodes and 3,000 pods", "5 s, 300 MiB", &large(), &["relay-scale"]);
+    row("relay-scale, 60 nodes to 120", "", &relay(60), &["relay-scale"]);
     let rotation = [&["rotate-nodegroup"], &GROUP[..]].concat();
-    row("rotate-nodegroup, 12 nodes one by one", &relay(12), &rotation);
+    row("rotate-nodegroup, 12 nodes one by one", "2 s for 30 min", &relay(12), &rotation);
 }
 
 /// A cluster in which the relay has so many nodes.
@@ -77,25 +73,25 @@ fn large() -> Scenario {
     scenario
 }
 
-fn row(world: &str, scenario: &Scenario, arguments: &[&str]) {
+fn row(world: &str, goal: &str, scenario: &Scenario, arguments: &[&str]) {
     let simulator = SimulatorProcess::start(scenario, SPEED);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("plan.json");
-    let mut plan = Command::new(PROGRAM);
-    plan.arg("plan").args(arguments).arg("--out").arg(&file);
-    plan.envs(simulator.environment.iter().cloned()).stdout(Stdio::null()).stderr(Stdio::null());
-    let (status, took, usage) = measure(&mut plan);
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|_| panic!("{world}: {status}"));
+    let plans = Measured::of(5, || {
+        let mut plan = program();
+        plan.arg("plan").args(arguments).arg("--out").arg(&file);
+        measure(plan.envs(simulator.environment.iter().cloned()), 0)
+    });
+    let text = std::fs::read_to_string(&file).expect("the plan was written");
     let plan: Value = serde_json::from_str(&text).expect("a plan");
     let calls = plan["reads"]["kubernetes"].as_u64().unwrap_or(0)
         + plan["reads"]["aws"].as_u64().unwrap_or(0);
     let takes = plan["rehearsal"]["takes"]["typical"].as_f64().unwrap_or_default();
     println!(
-        "| {world} | {:.2} s | {usage} | {calls} | {:.0} min: {} | {:.1} s, {} |",
-        took.as_secs_f64(),
-        Duration::from_secs_f64(takes).as_secs_f64() / 60.0,
+        "| {world} | {goal} | {} | {} | {calls} | {:.0} min: {} |",
+        plans.times,
+        plans.usage(),
+        takes / 60.0,
         plan["rehearsal"]["outcome"].as_str().unwrap_or("not rehearsed"),
-        simulator.start.as_secs_f64(),
-        simulator.usage(),
     );
 }

@@ -6,19 +6,23 @@
 
 #![expect(clippy::print_stdout, reason = "the output is the result")]
 
-mod common;
-
 use std::{
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use common::{PROGRAM, SimulatorProcess, Usage, measure};
 use serde_json::{Value, json};
 use simulator::Scenario;
 use tempfile::TempDir;
-use test_support::{Serve, relay_world};
+use test_support::{
+    Serve, asserts, copy_journal,
+    measure::{
+        Figures, Measured, Short, SimulatorProcess, Times, Usage, measure, print_conditions,
+        resident,
+    },
+    program, relay_world,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -40,26 +44,81 @@ const HISTORY: usize = 5_000;
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("the system gives threads");
+    print_conditions("The first of several answers or runs is not counted.");
     println!(
-        "| relay-scale, {NODES} nodes | the run | `/status` a second, median, 99 % | events | program |"
+        "| relay-scale, {NODES} nodes | the run | `/status` a second, median, 99 % | events | program | simulator |\n\
+         |---|---|---|---|---|---|"
     );
-    println!("|---|---|---|---|---|---|");
-    let (simulator, dir) = (simulate(), state_dir());
-    println!("| start of the simulated cluster | {} | | | | |", milliseconds(simulator.start));
-    let mut run = Command::new(PROGRAM);
-    run.args(["run", "relay-scale", "--yes", "--no-plan", "--speed", SPEED, "--state-dir"]);
-    run.arg(dir.path()).envs(simulator.environment.iter().cloned());
-    let (status, took, usage) = measure(run.stdout(Stdio::null()).stderr(Stdio::null()));
-    assert!(status.success(), "relay-scale: {status}");
-    let of_simulator = simulator.usage();
-    println!("| by `run` | {:.1} s | | | {usage} | {of_simulator} |", took.as_secs_f64());
-    for is_watched in [false, true, false, true] {
-        println!("{}", runtime.block_on(watch(is_watched)));
+    run();
+    let runs = [run(), run(), run()];
+    let [program, simulator] =
+        [Run::program, Run::simulator].map(|of| Measured::of_all(runs.iter().map(of)));
+    println!("| by `run` | {} | | | {} | {} |", program.times, program.usage(), simulator.usage());
+    for is_watched in [false, true] {
+        let runs = [(); 3].map(|()| runtime.block_on(watch(is_watched)));
+        println!("{}", row(is_watched, &runs));
     }
-    println!("\n| what | figure |\n|---|---|");
-    runtime.block_on(ask_without_a_pause());
-    runtime.block_on(history());
-    runtime.block_on(validate());
+    println!();
+    let figures = Figures::start();
+    runtime.block_on(ask_without_a_pause(&figures));
+    runtime.block_on(history(&figures));
+    runtime.block_on(validate(&figures));
+}
+
+/// A run of relay-scale, with what its two processes used.
+struct Run {
+    took: Duration,
+    program: Usage,
+    simulator: Usage,
+    answers: Vec<Duration>,
+    events: usize,
+}
+
+impl Run {
+    fn program(&self) -> (Duration, Usage) {
+        (self.took, self.program)
+    }
+
+    fn simulator(&self) -> (Duration, Usage) {
+        (self.took, self.simulator)
+    }
+}
+
+/// Runs relay-scale by `run`.
+fn run() -> Run {
+    let (simulator, dir) = (simulate(), state_dir());
+    let mut run = program();
+    run.args(["run", "relay-scale", "--yes", "--no-plan", "--speed", SPEED, "--state-dir"]);
+    let (took, program) =
+        measure(run.arg(dir.path()).envs(simulator.environment.iter().cloned()), 0);
+    Run { took, program, simulator: simulator.usage(), answers: Vec::new(), events: 0 }
+}
+
+/// Returns the row of some runs by the service.
+fn row(is_watched: bool, runs: &[Run]) -> String {
+    let [program, simulator] =
+        [Run::program, Run::simulator].map(|of| Measured::of_all(runs.iter().map(of)));
+    let answers: Times = runs.iter().flat_map(|run| run.answers.iter().copied()).collect();
+    let took: Duration = runs.iter().map(|run| run.took).sum();
+    let events: usize = runs.iter().map(|run| run.events).sum();
+    let asked = if is_watched {
+        format!(
+            "{}, {}, {}",
+            answers.len() as u128 * 1000 / took.as_millis(),
+            Short(answers.median()),
+            Short(answers.at_percent(99)),
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "| by the service, {} | {} | {asked} | {} | {} | {} |",
+        if is_watched { "watched" } else { "alone" },
+        program.times,
+        events / runs.len(),
+        program.usage(),
+        simulator.usage(),
+    )
 }
 
 fn simulate() -> SimulatorProcess {
@@ -72,15 +131,15 @@ fn state_dir() -> TempDir {
 
 /// A service with this state directory, beside a simulator.
 fn serve(state_dir: &Path, simulator: &SimulatorProcess) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command.envs(simulator.environment.iter().cloned());
     command.args(["serve", "--no-plan", "--speed", SPEED, "--max-connections-per-peer", "200"]);
     command.arg("--state-dir").arg(state_dir);
     command
 }
 
-/// Runs relay-scale, and returns the row of the table.
-async fn watch(is_watched: bool) -> String {
+/// Runs relay-scale by the service.
+async fn watch(is_watched: bool) -> Run {
     let (simulator, dir) = (simulate(), state_dir());
     let service = Serve::start(&mut serve(dir.path(), &simulator));
     let begun = Instant::now();
@@ -96,18 +155,10 @@ async fn watch(is_watched: bool) -> String {
     }
     wait_until_ended(&service).await;
     let took = begun.elapsed();
-    let usage = Usage::of(service.pid()).unwrap_or_default();
-    let answers = sorted(clients.join_all().await.concat());
-    let events: usize = streams.join_all().await.iter().sum();
-    format!(
-        "| {} | {:.1} s | {}, {}, {} | {events} | {usage} | {} |",
-        if is_watched { "watched" } else { "alone" },
-        took.as_secs_f64(),
-        answers.len() as u128 * 1000 / took.as_millis(),
-        milliseconds(at_percent(&answers, 50)),
-        milliseconds(at_percent(&answers, 99)),
-        simulator.usage(),
-    )
+    let program = usage(&service);
+    let answers = clients.join_all().await.concat();
+    let events = streams.join_all().await.iter().sum();
+    Run { took, program, simulator: simulator.usage(), answers, events }
 }
 
 async fn start(service: &Serve) -> String {
@@ -162,7 +213,7 @@ async fn ask(address: String) -> Vec<Duration> {
 }
 
 /// Counts the answers about an active run and to `/health` while every connection asks again at once.
-async fn ask_without_a_pause() {
+async fn ask_without_a_pause(figures: &Figures) {
     let (simulator, dir) = (simulate(), state_dir());
     let service = Serve::start(&mut serve(dir.path(), &simulator));
     start(&service).await;
@@ -182,62 +233,56 @@ async fn ask_without_a_pause() {
                 took
             });
         }
-        let answers = sorted(clients.join_all().await.concat());
-        print_row(
-            &format!("`{path}` with {NODES} nodes: answers a second, median, 99 %"),
-            format!(
-                "{}, {}, {}",
-                answers.len() as u128 * 1000 / begun.elapsed().as_millis(),
-                milliseconds(at_percent(&answers, 50)),
-                milliseconds(at_percent(&answers, 99)),
-            ),
+        let answers: Times = clients.join_all().await.concat().into_iter().collect();
+        let goal = if path == "/status" { "10,000 a second" } else { "" };
+        let rate = answers.len() as u128 * 1000 / begun.elapsed().as_millis();
+        let what = format!(
+            "`{path}` of a live run with {NODES} nodes, {CONNECTIONS} connections without a pause"
         );
+        figures.figure(&what, goal, format!("{rate} a second, median {}", Short(answers.median())));
     }
     let mut connection = Connection::to(service.address()).await;
     assert!(is_running(&connection.get("/status").await), "the run is too short");
 }
 
 /// What a service does behind many finished runs.
-async fn history() {
+async fn history(figures: &Figures) {
     let (simulator, dir) = (SimulatorProcess::start(&Scenario::default(), SPEED), state_dir());
     let runbooks = dir.path().join("runbooks");
     std::fs::create_dir(&runbooks).expect("a directory");
-    let text = "name: one\nsteps:\n  - id: only\n    action: assert\n    with: {that: true, message: no}\n";
-    std::fs::write(runbooks.join("one.yaml"), text).expect("a runbook can be written");
+    std::fs::write(runbooks.join("one.yaml"), asserts(1)).expect("a runbook can be written");
     let state = dir.path().join("state");
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command.args(["run", "--yes", "--no-plan", "--state-dir"]).arg(&state);
-    command.arg(runbooks.join("one.yaml")).stdout(Stdio::null()).stderr(Stdio::null());
-    assert!(command.status().is_ok_and(|status| status.success()));
-    let journals = state.join("runs");
-    let mut entries = std::fs::read_dir(&journals).expect("the directory of journals");
-    let first = entries.next().and_then(Result::ok).expect("the journal of the run").path();
-    for number in 0..HISTORY {
-        let (hour, minute, second) = (number / 3600, number / 60 % 60, number % 60);
-        let name = format!("20260101t{hour:02}{minute:02}{second:02}z-one-{number:04x}.jsonl");
-        std::fs::copy(&first, journals.join(name)).expect("a journal can be copied");
-    }
+    measure(command.arg(runbooks.join("one.yaml")), 0);
+    copy_journal(&state.join("runs"), HISTORY);
     let begun = Instant::now();
     let service = Serve::start(serve(&state, &simulator).arg("--runbooks").arg(&runbooks));
-    print_row(&format!("start with {HISTORY} new journals"), milliseconds(begun.elapsed()));
+    let what = format!("start of `serve` with {HISTORY} journals that are not in the index");
+    figures.figure(&what, "", Short(begun.elapsed()));
     drop(service);
-    let begun = Instant::now();
+    let starts =
+        Times::of(5, || Serve::start(serve(&state, &simulator).arg("--runbooks").arg(&runbooks)));
+    figures.times("start of `serve` with the index", "", &starts);
     let service = Serve::start(serve(&state, &simulator).arg("--runbooks").arg(&runbooks));
-    print_row("start after that", milliseconds(begun.elapsed()));
     for path in ["/runs", "/status", "/health", "/"] {
         let mut connection = Connection::to(service.address()).await;
         let mut took = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..201 {
             let begun = Instant::now();
             connection.get(path).await;
             took.push(begun.elapsed());
         }
-        let median = milliseconds(at_percent(&sorted(took), 50));
-        print_row(&format!("`{path}` with {HISTORY} runs, median"), median);
+        let goal = if path == "/runs" { "20 ms" } else { "" };
+        figures.times(
+            &format!("`{path}` with {HISTORY} runs"),
+            goal,
+            &took.into_iter().skip(1).collect(),
+        );
     }
     for with_key in [false, true] {
         let mut took = Vec::new();
-        for number in 0..30 {
+        for number in 0..31 {
             let mut request =
                 service.client.post(format!("{}/run?runbook=one", service.url)).json(&json!({}));
             if with_key {
@@ -249,24 +294,19 @@ async fn history() {
             took.push(begun.elapsed());
             wait_until_ended(&service).await;
         }
-        let median = milliseconds(at_percent(&sorted(took), 50));
-        let how = if with_key { "with a key" } else { "without a key" };
-        print_row(&format!("start of a run with {HISTORY} runs, {how}, median"), median);
+        let how = if with_key { "with" } else { "without" };
+        let what = format!("start of a run with {HISTORY} runs, {how} an idempotency key");
+        figures.times(&what, "20 ms", &took.into_iter().skip(1).collect());
     }
-    print_row(&format!("processor and memory with {HISTORY} runs"), usage(&service));
+    figures.figure("memory after all of that", "50 MiB", resident(service.pid()));
 }
 
 /// What many large runbooks at once cost.
-async fn validate() {
+async fn validate(figures: &Figures) {
     let (simulator, dir) = (SimulatorProcess::start(&Scenario::default(), SPEED), state_dir());
     let service = Serve::start(&mut serve(dir.path(), &simulator));
-    let mut text = "name: asserts\nsteps:\n".to_owned();
-    while text.len() < 1_000_000 {
-        let step = text.len();
-        text += &format!(
-            "  - id: s{step}\n    action: assert\n    with: {{that: \"{{{{ 1 > 0 }}}}\", message: no}}\n"
-        );
-    }
+    // 1 MB.
+    let text = asserts(11_757);
     let begun = Instant::now();
     let mut requests = JoinSet::new();
     for _ in 0..64 {
@@ -280,15 +320,13 @@ async fn validate() {
     }
     let codes = requests.join_all().await;
     let refused = codes.iter().filter(|&&code| code == 503 || code == 429).count();
-    print_row(
-        "64 runbooks of 1 MB at once: time, refused as busy",
-        format!("{}, {refused}", milliseconds(begun.elapsed())),
+    let what = "64 runbooks of 1 MB at `/validate` at once: time, those refused as busy";
+    figures.figure(what, "", format!("{}, {refused}", Short(begun.elapsed())));
+    figures.figure(
+        "most memory of that, and afterwards",
+        "",
+        format!("{}, {}", usage(&service).memory(), resident(service.pid())),
     );
-    print_row("processor, and most memory", usage(&service));
-    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid()));
-    let status = status.unwrap_or_default();
-    let now = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    print_row("memory afterwards", now.unwrap_or_default().trim());
 }
 
 /// A connection that is kept.
@@ -330,24 +368,6 @@ fn is_whole(response: &[u8]) -> bool {
     response.len() >= end + 4 + length
 }
 
-fn print_row(what: &str, figure: impl std::fmt::Display) {
-    println!("| {what} | {figure} |");
-}
-
 fn usage(service: &Serve) -> Usage {
     Usage::of(service.pid()).unwrap_or_default()
-}
-
-fn sorted(mut durations: Vec<Duration>) -> Vec<Duration> {
-    durations.sort_unstable();
-    durations
-}
-
-/// Returns the duration that this part of the sorted ones does not exceed.
-fn at_percent(sorted: &[Duration], percent: usize) -> Duration {
-    sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default()
-}
-
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
 }

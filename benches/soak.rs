@@ -9,10 +9,16 @@ const RUNS: u32 = 2_000;
 
 #[tokio::main]
 async fn main() {
+    test_support::measure::print_conditions("");
     #[cfg(target_os = "linux")]
     {
         let (first, last) = test_support::soak(RUNS).await;
-        println!("after the first runs: {first:?}\nafter {RUNS} more: {last:?}");
+        println!("| runs in one service | descriptors | memory |\n|---|---|---|");
+        for (when, usage) in [("the first ones".to_owned(), first), (format!("{RUNS} more"), last)]
+        {
+            let tenths = usage.memory * 10 / 1024;
+            println!("| {when} | {} | {}.{} MiB |", usage.descriptors, tenths / 10, tenths % 10);
+        }
         assert!(last.descriptors <= first.descriptors + 4);
     }
     #[cfg(not(target_os = "linux"))]

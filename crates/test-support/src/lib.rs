@@ -9,6 +9,8 @@
 mod child_guard;
 mod crash;
 mod interrupting_store;
+mod large;
+pub mod measure;
 mod process;
 mod serve;
 #[cfg(target_os = "linux")]
@@ -36,6 +38,7 @@ use tempfile::TempDir;
 pub use child_guard::ChildGuard;
 pub use crash::{CrashPlan, CrashStore, has_crashed, run_as_crash_child};
 pub use interrupting_store::{InterruptingStore, Moment, Point};
+pub use large::{asserts, copy_journal, waits};
 pub use process::{
     ProgramOutput, SimulateProcess, journal, on_terminal, program, program_path, read_until, signal,
 };

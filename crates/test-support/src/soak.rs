@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Serve, program};
+use super::{Serve, measure::resident_kibibytes, program};
 
 /// Few enough descriptors that a leak of one a run is noticed soon.
 const MAX_DESCRIPTORS: u32 = 256;
@@ -59,9 +59,7 @@ pub async fn soak(runs: u32) -> (Usage, Usage) {
 impl Usage {
     fn of(pid: u32) -> Self {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let memory = memory.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        let memory = resident_kibibytes(pid);
         Self { descriptors, memory: memory.expect("the kernel says how much memory is resident") }
     }
 }
