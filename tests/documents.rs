@@ -87,6 +87,7 @@ fn the_scenarios_of_the_documents_are_valid() {
 const NOT_RUN: &[(&str, &str)] = &[
     ("cargo test", "it is what runs this test"),
     ("cargo bench", "it takes minutes"),
+    ("benches/", "it takes minutes"),
     ("cargo install", "it needs the network and takes minutes"),
     ("UPDATE_FIXTURES=1 cargo test", "it is what runs this test"),
     (".ci/run", "it runs this test"),
