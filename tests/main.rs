@@ -1,6 +1,7 @@
 //! The one integration-test binary, with a module for each feature. `crates/test-support` has the helpers.
 
 mod actions;
+mod allocations;
 mod amend;
 mod api;
 mod approvals;
