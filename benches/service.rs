@@ -104,7 +104,7 @@ fn row(is_watched: bool, runs: &[Run]) -> String {
     let asked = if is_watched {
         format!(
             "{}, {}, {}",
-            answers.len() as u128 * 1000 / took.as_millis(),
+            answers.count() as u128 * 1000 / took.as_millis(),
             Short(answers.median()),
             Short(answers.at_percent(99)),
         )
@@ -235,7 +235,7 @@ async fn ask_without_a_pause(figures: &Figures) {
         }
         let answers: Times = clients.join_all().await.concat().into_iter().collect();
         let goal = if path == "/status" { "10,000 a second" } else { "" };
-        let rate = answers.len() as u128 * 1000 / begun.elapsed().as_millis();
+        let rate = answers.count() as u128 * 1000 / begun.elapsed().as_millis();
         let what = format!(
             "`{path}` of a live run with {NODES} nodes, {CONNECTIONS} connections without a pause"
         );

@@ -25,8 +25,8 @@ use clock::Clock;
 use rafay_relay_sop::{
     engine::{AcceptedRun, CheckedRunbook, Control, Engine, ResumeRequest, StartError},
     journal::{
-        DirectoryStore, Event, Failure, LockOwner, LogLines, MemoryStore, RecordedEvent, Run,
-        RunId, RunState, RunStore, StepEvent, StepPath,
+        DirectoryStore, Event, Failure, LockOwner, LogLines, MemoryStore, RecordedEvent,
+        RecordedJson, Run, RunId, RunState, RunStore, StepEvent, StepPath,
     },
     platform::{AwsAccess, KubernetesAccess, Platform, PlatformOptions},
 };
@@ -293,7 +293,7 @@ impl FinishedRun {
     pub fn output(&self, step: &str) -> &Value {
         let path = StepPath::top_level(step);
         let step = self.run.step(&path);
-        let output = step.and_then(|step| step.output()).map(|output| output.to_value());
+        let output = step.and_then(|step| step.output()).map(RecordedJson::to_value);
         let output =
             output.unwrap_or_else(|| panic!("step {path} has no output: {:#?}", self.lines()));
         // A test ends soon.

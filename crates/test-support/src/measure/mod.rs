@@ -62,14 +62,14 @@ impl Times {
     }
 
     /// Returns the number of measurements.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 
     /// Returns the shortest and the longest, and how many there are.
     pub fn spread(&self) -> String {
         let (shortest, longest) = (self.at_percent(0), self.at_percent(100));
-        format!("{} to {}, {}", Short(shortest), Short(longest), self.len())
+        format!("{} to {}, {}", Short(shortest), Short(longest), self.count())
     }
 }
 
