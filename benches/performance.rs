@@ -115,7 +115,8 @@ fn runs_of_asserts(figures: &Figures) {
             command.arg("run").arg(&path).args(["--yes", "--no-plan"]);
             command
         });
-        let what = format!("`run` of {steps} `assert` steps, whole process");
+        let plural = if steps == 1 { "" } else { "s" };
+        let what = format!("`run` of {steps} `assert` step{plural}, whole process");
         figures.times(&what, goal, &times);
     }
 }

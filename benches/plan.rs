@@ -16,6 +16,9 @@ use test_support::{
 /// A plan of this time is not waited for: the simulator's clock does not matter.
 const SPEED: &str = "1";
 
+/// The exit code of a plan that changes something.
+const HAS_CHANGES: i32 = 5;
+
 const GROUP: [&str; 6] = [
     "--input",
     "region=us-west-2",
@@ -80,7 +83,7 @@ fn row(world: &str, goal: &str, scenario: &Scenario, arguments: &[&str]) {
     let plans = Measured::of(5, || {
         let mut plan = program();
         plan.arg("plan").args(arguments).arg("--out").arg(&file);
-        measure(plan.envs(simulator.environment.iter().cloned()), 0)
+        measure(plan.envs(simulator.environment.iter().cloned()), HAS_CHANGES)
     });
     let text = std::fs::read_to_string(&file).expect("the plan was written");
     let plan: Value = serde_json::from_str(&text).expect("a plan");
