@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::kinds::InstanceId;
+use super::suspend_processes::Process;
 use super::{
     Action, AwsParams, AwsScope, Error, KnownTargets, Permission, PlatformReader, Progress, Read,
     RepeatedParam, Result, nodegroups,
@@ -59,6 +60,7 @@ pub struct Output {
     #[schemars(with = "Vec<InstanceId>")]
     pub instances: Vec<String>,
     /// Its suspended processes.
+    #[schemars(with = "Vec<Process>")]
     pub suspended: Vec<String>,
 }
 

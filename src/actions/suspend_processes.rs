@@ -112,6 +112,7 @@ pub struct Output {
     /// The processes that this step suspended or resumed; those that were as wanted before are left out.
     pub changed: Vec<Process>,
     /// All processes of the group that are suspended now.
+    #[schemars(with = "Vec<Process>")]
     pub suspended: Vec<String>,
 }
 

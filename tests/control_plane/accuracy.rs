@@ -144,8 +144,10 @@ fn worlds() -> Vec<World> {
         no_capacity,
         World::of("relay-scale as far as it can be undone, then a failure", &rolled_back_runbook()),
         World::of("drain-node, a budget that never allows an eviction", DRAIN)
+            // Each node has one of these pods, wherever the scheduler puts the others.
+            .with_relay(3, Spread::Required)
             .with_inputs(&["node=ip-10-0-16-15.us-west-2.compute.internal"])
-            .with_budget("rafay-sentry", json!({"maxUnavailable": 0})),
+            .with_budget("rafay-relay", json!({"maxUnavailable": 0})),
         World::of("scale-nodegroup, 3 nodes to 2", SCALE)
             .with_relay(2, Spread::Preferred)
             .with_inputs(&[GROUP_INPUTS[0], GROUP_INPUTS[1], GROUP_INPUTS[2], "desired=2"]),

@@ -56,7 +56,8 @@ impl Context<'_, '_> {
                 Some(ScalarValue::Boolean(_)) => Type::Boolean,
                 Some(ScalarValue::Integer(_)) => Type::integer(),
                 Some(ScalarValue::Number(_)) => Type::number(),
-                Some(ScalarValue::Text(_)) => Type::text(),
+                // A word may be one that a parameter takes, or a duration.
+                Some(ScalarValue::Text(word)) => Type::words(&[word]),
                 Some(ScalarValue::Null) => Type::Null,
                 None => Type::Any,
             },

@@ -253,7 +253,13 @@ impl<'a> Evaluation<'a, '_> {
         }
         // Most templates do not fail. What fails, or has a name that is not known, is read again.
         let whole = Expression::new(text, !site.is_text, &Type::Any, "");
+        // An item is no input: `check_items` tries those that are known.
+        let has_each = || {
+            let template = text.contains("each").then(|| template::parse(text).ok()).flatten();
+            template.is_some_and(|one| one.expressions().any(|expr| parts::uses(expr, "each")))
+        };
         if self.has_all_inputs(site)
+            && !has_each()
             && let Ok(value) = whole.compile().evaluate(self.defaults.scope())
         {
             return Known::Value(value);

@@ -95,6 +95,16 @@ fn impossible(
             why: Some("write one ':' before the tag"),
         });
     }
+    // A zone is its region and a letter.
+    let is_region = |ty: &Type| ty.kind() == Some(Syntax::AwsRegion);
+    if syntax == Syntax::AvailabilityZone && site.inferred.parts.iter().all(is_region) {
+        return (!syntax.matches(&template.filled("us-east-1"))).then(|| ImpossibleText {
+            span: site.node.span.clone(),
+            character: None,
+            form: syntax.sentence(),
+            why: Some("write the letter of the zone right after the region, as in us-east-1a"),
+        });
+    }
     let mut parts = template.literal_parts();
     let start = parts.next().filter(|part| part.start == 0).and_then(|p| template.text().get(p));
     let filled = template.filled(syntax.filler_after(start.unwrap_or_default())?);

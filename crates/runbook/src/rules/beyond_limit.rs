@@ -40,8 +40,14 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 let set = if is_max { &before.max } else { &before.min };
                 let exceeds =
                     |bound: &Size| if is_max { size.exceeds(bound) } else { bound.exceeds(size) };
+                // A step since may have raised it.
+                let is_raised = |by: usize| {
+                    let since = analysis.document.steps.iter().skip(by + 1);
+                    since.filter_map(|raw| raw.with).any(|with| !is_off(with, flag))
+                };
+                let set = set.filter(|(_, by)| !is_raised(*by));
                 let by = match set {
-                    Some((bound, by)) => exceeds(&Size::number(*bound)).then_some(*by),
+                    Some((bound, by)) => exceeds(&Size::number(bound)).then_some(by),
                     None => read_limit(&reading, target, size, limit)
                         .filter(|(bound, _)| exceeds(bound))
                         .map(|(_, by)| by),

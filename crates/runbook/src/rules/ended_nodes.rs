@@ -58,18 +58,19 @@ fn check_opened(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let Some(text) = named.and_then(|node| written(raw, node)) else { continue };
         match action.name.as_str() {
             "drain" => {
+                opened.remove(&text);
                 let id = analysis.id(index);
                 for output in ["changed", "nodes"] {
                     drained.insert(format!("{id}.{output}"), text.clone());
                 }
                 drained.insert(text.clone(), text);
             }
-            "uncordon" => {
+            "uncordon" if raw.when.is_none() => {
                 let list = drained.get(&text).cloned();
                 list.map(|list| opened.insert(list, index));
             }
             "cordon" => drop(opened.remove(&text)),
-            ENDING => {
+            ENDING if raw.when.is_none() => {
                 let Some(by) = opened.remove(&text) else { continue };
                 let (first, id) = (analysis.id(by), analysis.id(index));
                 let message = format!(

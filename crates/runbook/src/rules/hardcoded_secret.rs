@@ -126,14 +126,14 @@ fn may_be_secret(ty: &Type) -> bool {
     }
 }
 
+/// Whether a name ends with a word for a secret: `token_ttl` and `secret_name` say something about one.
 fn is_secret_name(name: &str) -> bool {
-    const WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "apikey", "credential"];
-    // Where a secret is, and not what it is.
-    const PLACES: [&str; 8] = ["name", "namespace", "ref", "arn", "path", "file", "kind", "count"];
-    let last = name.rsplit('_').next().unwrap_or_default();
-    if name.contains('_') && PLACES.contains(&last) {
-        return false;
-    }
-    let joined: String = name.chars().filter(|c| *c != '_').collect();
-    WORDS.iter().any(|word| joined.contains(word))
+    const WORDS: [&str; 7] =
+        ["password", "passwd", "passphrase", "secret", "token", "apikey", "credential"];
+    const KEYS: [&str; 4] = ["api", "access", "private", "secret"];
+    let mut parts = name.rsplit('_').skip_while(|part| matches!(*part, "value" | "text"));
+    let last = parts.next().unwrap_or_default();
+    let before = parts.next().unwrap_or_default();
+    let singular = last.strip_suffix('s').unwrap_or(last);
+    WORDS.iter().any(|word| singular.ends_with(word)) || last == "key" && KEYS.contains(&before)
 }

@@ -3,7 +3,6 @@
 use super::super::document::start_span;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
-use crate::nearest;
 
 pub(crate) const RULE: Rule = Rule {
     code: "RB127",
@@ -23,7 +22,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (action, parameter) in ACTIONS {
         let steps = || analysis.document.steps.iter().zip(&analysis.steps).enumerate();
         let pairs = steps()
-            .filter(|(_, (_, step))| step.signature.is_some_and(|found| found.name == action))
+            .filter(|(_, (raw, step))| {
+                // Of two steps with conditions, one may be in the place of the other.
+                raw.when.is_none() && step.signature.is_some_and(|found| found.name == action)
+            })
             .filter_map(|(index, (raw, _))| Some((index, raw.with?.member(parameter)?.pairs()?)));
         let keys: Vec<(usize, &Node, bool)> = pairs
             .flat_map(|(index, pairs)| {
@@ -53,17 +55,20 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Returns the key that differs in one of its two parts only, and little there: a long prefix makes all keys similar.
+/// Returns the key that was meant: with two letters exchanged, or with one more or less that is not the last one. Keys
+/// that differ in another way, such as `slot-a` and `slot-b`, are two.
 fn similar<'n>(key: &str, others: &[&'n str]) -> Option<&'n str> {
-    let parts = |key: &'n str| key.rsplit_once('/').unwrap_or(("", key));
-    let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
-    let others = || others.iter().map(|other| (*other, parts(other)));
-    let names = others().filter(|(_, (other, _))| *other == prefix).map(|(_, (_, name))| name);
-    let prefixes = others().filter(|(_, (_, other))| *other == name).map(|(_, (prefix, _))| prefix);
-    let meant = match (nearest(name, names), nearest(prefix, prefixes)) {
-        (Some(name), _) => (prefix, name),
-        (None, Some(prefix)) => (prefix, name),
-        (None, None) => return None,
-    };
-    others().find(|(_, parts)| *parts == meant).map(|(other, _)| other)
+    others.iter().copied().find(|other| is_slip(key.as_bytes(), other.as_bytes()))
+}
+
+fn is_slip(one: &[u8], two: &[u8]) -> bool {
+    let same = one.iter().zip(two).take_while(|(a, b)| a == b).count();
+    let (one, two) = (&one[same..], &two[same..]);
+    match (one, two) {
+        ([a, b, rest @ ..], [c, d, others @ ..]) if one.len() == two.len() => {
+            a == d && b == c && rest == others && a.is_ascii_alphabetic() && b.is_ascii_alphabetic()
+        }
+        ([_, rest @ ..], others) | (others, [_, rest @ ..]) if rest == others => !rest.is_empty(),
+        _ => false,
+    }
 }

@@ -37,14 +37,23 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let by = analysis.steps.get(index)?.signature?;
             // What an earlier step has changed since is set back.
             let family = FAMILIES.iter().find(|family| family.contains(&action.name.as_str()))?;
+            let calls = analysis.document.steps.get(index + 1..at)?.iter();
+            if calls.clone().any(|raw| raw.call.is_some()) {
+                return None;
+            }
             let mut between = analysis.steps.get(index + 1..at)?.iter();
-            let is_changed = between
-                .any(|step| step.signature.is_none_or(|one| family.contains(&one.name.as_str())));
+            // A person, a job or a called runbook may have changed it, too.
+            let is_changed = between.any(|step| {
+                step.signature.is_none_or(|one| {
+                    one.asks || one.name == "run_job" || family.contains(&one.name.as_str())
+                })
+            });
             if is_changed {
                 return None;
             }
+            let others = with.pairs().is_some_and(|pairs| pairs.len() > 2);
             let fields: Vec<String> = fields.into_iter().map(str::to_owned).collect();
-            Some(Source { node, id: root, by: &by.name, fields, with: found.with?, index })
+            Some(Source { node, id: root, by: &by.name, fields, with: found.with?, index, others })
         };
         let found = match action.name.as_str() {
             "cordon" => source("nodes").and_then(|source| source.cordoned(true)),
@@ -98,6 +107,8 @@ struct Source<'a> {
     fields: Vec<String>,
     with: &'a Node,
     index: usize,
+    /// Whether the step changes something else.
+    others: bool,
 }
 
 /// The place, the message and the help of a diagnostic, and the step that it is about.
@@ -155,7 +166,8 @@ impl<'a> Source<'a> {
 
     /// A limit that is set to what was found of the same group.
     fn limit(self, name: &str, group: &str) -> Option<Found<'a>> {
-        if self.id != group || !self.is_of("find_nodegroup", &[&[name]]) {
+        // Beside another change it says what stays.
+        if self.others || self.id != group || !self.is_of("find_nodegroup", &[&[name]]) {
             return None;
         }
         let Self { node, id, index, .. } = self;

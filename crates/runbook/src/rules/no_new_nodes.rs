@@ -50,9 +50,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 (group.needs, group.lowered) = (true, None);
                 let reading = Reading::new(analysis, &analysis.flow);
                 let direction = reading.direction(target, facts.size.as_ref(), with);
-                // It is refused, so the wait is not reached.
-                if direction == Some(Ordering::Greater) {
-                    group.suspended = None;
+                match direction {
+                    // It is refused, so the wait is not reached.
+                    Some(Ordering::Greater) => group.suspended = None,
+                    Some(Ordering::Less) => group.needs = false,
+                    _ => {}
                 }
             }
             "terminate_instances" if is_off(with, "lower_desired") => {

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::super::analysis::AnalyzedStep;
 use super::super::evaluate::Argument;
-use super::super::registry::ActionKind;
+use super::super::registry::{ActionKind, ActionSignature};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -46,8 +46,19 @@ fn undo_each_other(first: &AnalyzedStep<'_>, second: &AnalyzedStep<'_>) -> bool 
     let Some((before, after)) = first.arguments.as_ref().zip(second.arguments.as_ref()) else {
         return false;
     };
+    let is_certain = |step: &AnalyzedStep<'_>| step.when.is_none();
+    // Of two steps with conditions, one may be in the place of the other.
+    if !is_certain(first) || !is_certain(second) {
+        return false;
+    }
     let opposite = a.opposite.as_deref() == Some(b.name.as_str());
-    opposite && before == after || a.name == b.name && differ_in_one_flag(before, after)
+    opposite && before == after
+        || is_state(a) && a.name == b.name && differ_in_one_flag(before, after)
+}
+
+/// Whether a flag of an action is a state, and not a way to do something: to drain with force is no undo of a drain.
+fn is_state(action: &ActionSignature) -> bool {
+    action.name == "set_protection"
 }
 
 /// Whether two lists of parameters are equal except for one boolean.

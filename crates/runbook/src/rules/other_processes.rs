@@ -52,6 +52,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         let mut lists = suspended.iter().filter(|(by, _)| !is_restored(*by));
         let left = lists.find_map(|(by, items)| {
+            // Where none is resumed, others are meant.
+            items.iter().find(|item| has(resumed, item))?;
             let stays = items.iter().find(|item| !has(resumed, item))?;
             Some((*by, stays.text()?))
         });

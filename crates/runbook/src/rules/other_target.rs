@@ -84,7 +84,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 told |= context.check_size(target, node, diagnostics);
             }
             if let Some(node) = SIZES.iter().find_map(|name| with.member(name)).filter(|_| !told) {
-                told |= context.check_former(target, node, diagnostics);
+                told |= context.check_former(index, target, node, diagnostics);
             }
         }
         if let Some(uses) = uses.as_ref().filter(|_| action.kind == ActionKind::Wait && !told) {
@@ -216,12 +216,27 @@ impl Context<'_, '_> {
     }
 
     /// Reports the size that another target had before it was changed: a size is given back to what had it.
-    fn check_former(&self, target: &Target, node: &Node, diagnostics: &mut Diagnostics) -> bool {
+    fn check_former(
+        &self,
+        index: usize,
+        target: &Target,
+        node: &Node,
+        diagnostics: &mut Diagnostics,
+    ) -> bool {
         let Some((root, fields)) = template_text(node).and_then(simple_path) else { return false };
         if !matches!(fields.as_slice(), ["before", size] if SIZES.contains(size)) {
             return false;
         }
         let Some(step) = self.other(target, root, &[]) else { return false };
+        // Another one may take over from one that goes; one that was changed itself has a size to go back to.
+        let asked = self.flow.steps.get(step).and_then(|facts| facts.size.as_ref());
+        let goes = asked.is_none_or(|size| size.as_number() == Some(0));
+        let mut before = self.flow.steps.iter().take(index);
+        let is_changed =
+            before.any(|facts| facts.target.as_ref() == Some(target) && facts.size.is_some());
+        if goes && !is_changed {
+            return false;
+        }
         self.report_at(node, root, step, target, diagnostics);
         true
     }
@@ -370,7 +385,8 @@ impl Context<'_, '_> {
         }
         let id = self.analysis.id(before);
         let key = if target.is_workload() { name } else { "nodegroup" };
-        let what = key.replace('_', " ");
+        let is_name = matches!(name, "name" | "labels");
+        let what = if is_name { key.replace('_', " ") } else { name.replace('_', " ") };
         let message = format!("this waits for the {what} '{two}', but '{id}' changes '{one}'");
         let with = self.analysis.document.steps.get(index).and_then(|raw| raw.with);
         let node = with.and_then(|with| with.member(key));

@@ -34,11 +34,16 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let mut groups: HashMap<&Target, Group<'_>> = HashMap::new();
     let steps = analysis.document.steps.iter().zip(&analysis.steps).zip(&analysis.flow.steps);
     for (index, ((raw, step), facts)) in steps.enumerate() {
-        let (Some(with), Some(action)) = (raw.with, step.signature) else {
+        let action = step.signature.filter(|_| raw.call.is_none());
+        let (Some(with), Some(action)) = (raw.with, action) else {
             // What a called runbook does to a group is not followed here.
             groups.clear();
             continue;
         };
+        // A person may do something to any of them.
+        if action.asks {
+            groups.clear();
+        }
         let Some(target) = &facts.target else {
             if action.kind == ActionKind::Change {
                 groups.clear();

@@ -2,7 +2,7 @@
 
 use super::super::analysis::AnalyzedStep;
 use super::super::analysis::flow::SIZES;
-use super::super::document::RawStep;
+use super::super::document::{OnFailure, RawStep};
 use super::super::registry::ActionKind;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -49,6 +49,8 @@ fn is_same(
     // The same size again is reported as that.
     let sizes = |with: &Node| SIZES.iter().any(|name| with.member(name).is_some());
     action.name == other.name
+        // The second attempt of one that may fail.
+        && first.policy.on_failure != OnFailure::Continue
         && !two.with.is_some_and(sizes)
         && action.kind == ActionKind::Change
         && !AGAIN.contains(&action.name.as_str())

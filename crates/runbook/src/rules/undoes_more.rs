@@ -1,6 +1,7 @@
 //! An undo of more than was changed.
 
 use super::super::analysis::flow::{each_of_items, path, simple_path, template_text};
+use super::super::registry::ActionKind;
 use super::super::template;
 use super::super::yaml::{Node, ScalarValue};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -33,7 +34,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 undo == action.name && needs.is_none_or(|name| with.member(name).is_some());
             let Some(node) = with.member(parameter).filter(|_| is_undo) else { continue };
             let node = each_of_items(raw, node).unwrap_or(node);
-            let found = undone(analysis, node, done, output).map(|(id, declared)| {
+            let found = undone(analysis, node, done, output);
+            let found = found.filter(|(_, by)| undo != "taint_nodes" || sets(analysis, *by, with));
+            let found = found.map(|(id, declared)| {
                 let message = format!(
                     "'{id}.{output}' includes those that '{id}' did not have to change: this step undoes more than '{id}' has done"
                 );
@@ -56,6 +59,17 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic);
         }
     }
+}
+
+/// Whether a step sets one of the taints that another one removes.
+fn sets(analysis: &Analysis<'_>, by: usize, with: &Node) -> bool {
+    let keys = |node: Option<&Node>| {
+        let items = node.and_then(Node::items).unwrap_or_default().iter();
+        items.filter_map(|item| item.member("key")?.text().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let set = analysis.document.steps.get(by).and_then(|raw| raw.with?.member("taints"));
+    let set = keys(set);
+    keys(with.member("remove")).iter().any(|key| set.contains(key))
 }
 
 /// The id of the step that is undone, its index, and the message.
@@ -85,6 +99,8 @@ fn same_list(
     step.signature?.output.field("changed")?;
     // Of nodes that were listed as not cordoned, all were changed.
     let listing = analysis.document.steps.get(listed)?;
+    // New nodes are not cordoned.
+    analysis.steps.get(listed)?.signature.filter(|one| one.kind == ActionKind::Read)?;
     if listing.with.is_some_and(|with| with.member("cordoned").is_some()) {
         return None;
     }
@@ -100,7 +116,9 @@ fn all_of_kind(analysis: &Analysis<'_>, node: &Node, done: &str) -> Option<Undon
     let (root, fields) = simple_path(template_text(node)?)?;
     let listed = *analysis.symbols.steps.get(root).filter(|_| fields == ["names"])?;
     let listing = analysis.document.steps.get(listed)?;
-    let cordoned = listing.with?.member("cordoned")?.scalar_value();
+    // Another condition says which of them are meant.
+    let [(key, cordoned)] = listing.with?.pairs()? else { return None };
+    let cordoned = cordoned.scalar_value().filter(|_| key.text() == Some("cordoned"));
     if cordoned != Some(ScalarValue::Boolean(true)) {
         return None;
     }

@@ -26,7 +26,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             report(analysis, action, node, (&wanted, &asked), by, diagnostics);
             continue;
         }
-        check_gone(analysis, action, with, facts, diagnostics);
+        check_gone(analysis, (index, action), with, facts, diagnostics);
         let (Some(count), Some((asked, by))) = (with.member("count"), &facts.before.asked) else {
             continue;
         };
@@ -55,7 +55,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 /// Reports a wait until a workload has no pods, after a step that has asked for some.
 fn check_gone(
     analysis: &Analysis<'_>,
-    action: &ActionSignature,
+    (index, action): (usize, &ActionSignature),
     with: &Node,
     facts: &StepFlow,
     diagnostics: &mut Diagnostics,
@@ -65,7 +65,11 @@ fn check_gone(
     // Listed pods go although others come.
     let is_listed = with.member("pods").is_some() || with.member("selector").is_some();
     let Some(count) = asked.as_number().filter(|count| *count > 0 && !is_listed) else { return };
-    if action.kind != ActionKind::Wait {
+    // A job or a person may have scaled it meanwhile.
+    let mut between = analysis.steps.get(by + 1..index).unwrap_or_default().iter();
+    let is_changed = between
+        .any(|step| step.signature.is_none_or(|one| one.asks || one.kind == ActionKind::Change));
+    if action.kind != ActionKind::Wait || is_changed {
         return;
     }
     let id = analysis.id(*by);

@@ -1,7 +1,7 @@
 //! Whether a value of one type is accepted where another type is required.
 
 use super::super::duration::Duration;
-use super::{RecordType, Text, Type};
+use super::{RecordType, Type};
 
 /// Why a type is not assignable to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,11 +47,6 @@ impl Type {
                 (Some(to), Some(from)) if !to.accepts(from) => Err(TypeMismatch::Incompatible),
                 _ => Ok(()),
             },
-            (Self::String(Text { syntax: Some(syntax), .. }), Self::Enum(words))
-                if !words.iter().all(|word| syntax.matches(word)) =>
-            {
-                Err(TypeMismatch::Incompatible)
-            }
             (Self::String(_), from) if from.is_printable() => Ok(()),
             // A string built by a template, such as `{{ minutes }}m`, is checked when it is evaluated.
             (Self::Duration, Self::String(text)) if text.built => Ok(()),

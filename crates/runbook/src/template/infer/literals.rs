@@ -7,12 +7,17 @@ use minijinja::value::{Value, ValueKind};
 
 use super::super::super::types::{Bounds, Field, LengthBounds, RecordType, Type};
 use super::super::narrowing::Narrowing;
+use super::super::parts;
 use super::Inference;
 
 impl Inference<'_> {
     /// Infers a literal list.
     pub(super) fn list(&mut self, items: &[Expr<'_>], narrowing: &Narrowing) -> Type {
-        let types = items.iter().map(|item| self.expr(item, narrowing));
+        let types = items.iter().map(|item| {
+            let ty = self.expr(item, narrowing);
+            // A word may be one that a parameter takes.
+            parts::word(item).map_or(ty, |word| Type::words(&[word]))
+        });
         let of = types.reduce(Type::join).unwrap_or(Type::Any);
         let length = Some(items.len());
         let lengths = LengthBounds { minimum: length, maximum: length };
