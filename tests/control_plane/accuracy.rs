@@ -95,11 +95,15 @@ impl World {
     fn with_budget(self, app: &str, spec: Value) -> Self {
         let mut spec = spec;
         spec["selector"] = json!({"matchLabels": {"app": app}});
-        self.with_object(json!({
-            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
-            "metadata": {"name": "budget", "namespace": NAMESPACE}, "spec": spec,
-        }))
+        self.with_object(budget(spec))
     }
+}
+
+fn budget(spec: Value) -> Value {
+    json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "budget", "namespace": NAMESPACE}, "spec": spec,
+    })
 }
 
 fn worlds() -> Vec<World> {
@@ -144,10 +148,10 @@ fn worlds() -> Vec<World> {
         no_capacity,
         World::of("relay-scale as far as it can be undone, then a failure", &rolled_back_runbook()),
         World::of("drain-node, a budget that never allows an eviction", DRAIN)
-            // Each node has one of these pods, wherever the scheduler puts the others.
+            // Each node of the relay has one of its pods, wherever the scheduler puts the others.
             .with_relay(3, Spread::Required)
-            .with_inputs(&["node=ip-10-0-16-15.us-west-2.compute.internal"])
-            .with_budget("rafay-relay", json!({"maxUnavailable": 0})),
+            .with_inputs(&["node=ip-10-0-16-11.us-west-2.compute.internal"])
+            .with_object(budget(json!({"selector": {}, "maxUnavailable": 0}))),
         World::of("scale-nodegroup, 3 nodes to 2", SCALE)
             .with_relay(2, Spread::Preferred)
             .with_inputs(&[GROUP_INPUTS[0], GROUP_INPUTS[1], GROUP_INPUTS[2], "desired=2"]),
