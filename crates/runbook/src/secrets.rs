@@ -171,6 +171,31 @@ pub(crate) fn is_secret_word(name: &str) -> bool {
     })
 }
 
+/// Whether the value of a name is chosen by a person.
+pub(crate) fn names_password(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains("pass") || name.ends_with("pwd")
+}
+
+/// Whether a value is a word, a name, a number or a time, as no random one is.
+pub(crate) fn is_plain(value: &str) -> bool {
+    let (first, rest) = value.split_at(value.floor_char_boundary(1));
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_' | b'.' | b'/');
+    let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+    is_number
+        || is_time(value)
+        || first.bytes().all(|byte| byte.is_ascii_alphabetic()) && rest.bytes().all(is_word)
+}
+
+/// Whether a value begins with a date: `2026-11-28`.
+pub(crate) fn is_time(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let is_digits = |place: std::ops::Range<usize>| {
+        bytes.get(place).is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+    };
+    is_digits(0..4) && is_digits(5..7) && bytes.get(4) == Some(&b'-') && bytes.get(7) == Some(&b'-')
+}
+
 /// Whether a value of a secret name is written down: neither a template nor a placeholder.
 pub(crate) fn is_written_down(value: &str) -> bool {
     const WORDS: &[&str] = &[
@@ -345,7 +370,10 @@ impl Found<'_> {
             let end = from + run(line, from, is_part_of_value);
             next = end;
             let value = line[from..end].trim_end_matches(['.', ':']);
-            if is_written_down(value) && !value.starts_with('=') {
+            // A password may be a word; a token is random.
+            let name = &line[at - name_length..at];
+            let is_random = names_password(name) || !is_plain(value);
+            if is_written_down(value) && is_random && !value.starts_with('=') {
                 self.add(start + from..start + from + value.len(), "a password or token");
             }
         }

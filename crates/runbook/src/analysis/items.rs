@@ -65,10 +65,17 @@ impl Context<'_, '_> {
     }
 }
 
+/// The most fields that two records have together whose common type is known, so that the time for a long list of maps
+/// stays linear. Items of a loop have a few.
+const MAX_FIELDS: usize = 256;
+
 /// Returns the type of items of which some have one type and some the other. Of two records, the fields that only one
 /// of them has may be absent.
 fn join(a: Type, b: Type) -> Type {
     let (Type::Record(a), Type::Record(b)) = (&a, &b) else { return a.join(b) };
+    if a.fields.len() + b.fields.len() > MAX_FIELDS {
+        return Type::Any;
+    }
     let in_both = |field: &Field| match b.field(&field.name) {
         Some(other) => Field {
             ty: join(field.ty.clone(), other.ty.clone()),

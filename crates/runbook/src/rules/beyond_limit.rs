@@ -1,6 +1,9 @@
 //! A size beyond the limits of its group.
 
+use std::ops::Range;
+
 use super::super::analysis::flow::{EffectKind, Reading, Size, Target, is_off, literal_integer};
+use super::super::registry::ActionKind;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -18,10 +21,12 @@ may change the limit: `raise_max: true`, `lower_min: true`.",
 const LIMITS: [(&str, &str, bool); 2] = [("max", "raise_max", true), ("min", "lower_min", false)];
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    let flow = &analysis.flow;
-    for (action, with, facts) in analysis.changes() {
+    let reading = Reading::new(analysis, &analysis.flow);
+    let steps = analysis.document.steps.iter().zip(&analysis.steps).zip(&analysis.flow.steps);
+    for (index, ((raw, step), facts)) in steps.enumerate() {
+        let action = step.signature.filter(|action| action.kind == ActionKind::Change);
+        let (Some(action), Some(with)) = (action, raw.with) else { continue };
         check_order(with, diagnostics);
-        let reading = Reading::new(analysis, flow);
         let Some(node) = with.member("desired") else { continue };
         let single = facts.size.as_ref().map(|size| (facts.target.as_ref(), size, &facts.before));
         let acts = facts.acts.iter().filter_map(|act| match &act.effect.kind {
@@ -40,19 +45,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 let set = if is_max { &before.max } else { &before.min };
                 let exceeds =
                     |bound: &Size| if is_max { size.exceeds(bound) } else { bound.exceeds(size) };
-                // A step since may have raised it.
-                let is_raised = |by: usize| {
-                    let since = analysis.document.steps.iter().skip(by + 1);
-                    since.filter_map(|raw| raw.with).any(|with| !is_off(with, flag))
+                let (bound, by) = match set {
+                    Some((bound, by)) => (Size::number(*bound), *by),
+                    None => read_limit(&reading, target, size, limit)?,
                 };
-                let set = set.filter(|(_, by)| !is_raised(*by));
-                let by = match set {
-                    Some((bound, by)) => exceeds(&Size::number(bound)).then_some(by),
-                    None => read_limit(&reading, target, size, limit)
-                        .filter(|(bound, _)| exceeds(bound))
-                        .map(|(_, by)| by),
-                };
-                Some((size, set, by?))
+                let is_found = exceeds(&bound) && !is_moved(analysis, target?, flag, by..index);
+                is_found.then_some((size, set, by))
             });
             let Some((size, set, by)) = found else { continue };
             let (more, which) = if is_max { ("more", "maximum") } else { ("fewer", "minimum") };
@@ -84,6 +82,23 @@ fn read_limit(
     let step = *reading.analysis.symbols.steps.get(root)?;
     let same = target.is_some() && reading.target_of(root).as_ref() == target;
     (same && field == limit).then(|| (Size::of(format!("{root}.{limit}")), step))
+}
+
+/// Whether a step after the one that tells a limit of a group may have changed it, with the size that it asks for.
+fn is_moved(analysis: &Analysis<'_>, group: &Target, flag: &str, steps: Range<usize>) -> bool {
+    let since = steps.skip(1).filter_map(|index| {
+        Some((analysis.document.steps.get(index)?, analysis.flow.steps.get(index)?))
+    });
+    let may_be_it = |target: Option<&Target>| target.is_none_or(|target| !target.differs(group));
+    since.into_iter().any(|(raw, facts)| match raw.with {
+        // A called runbook has flags of its own.
+        _ if raw.call.is_some() => true,
+        Some(with) if !is_off(with, flag) => {
+            facts.acts.iter().any(|act| may_be_it(act.effect.target.as_ref()))
+                || facts.acts.is_empty() && may_be_it(facts.target.as_ref())
+        }
+        _ => false,
+    })
 }
 
 /// Reports a minimum above the maximum.

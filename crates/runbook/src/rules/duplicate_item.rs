@@ -1,5 +1,8 @@
 //! An item that a `for_each` has twice.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher as _};
+
 use super::super::document::start_span;
 use super::super::evaluate::Argument;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -25,8 +28,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             }
             _ => continue,
         };
+        // The first of equal items, by their hash: a list may have thousands.
+        let mut seen: HashMap<u64, Vec<usize>> = HashMap::new();
         for (index, item) in items.iter().enumerate() {
-            let Some(first) = items[..index].iter().position(|earlier| earlier == item) else {
+            let alike = seen.entry(hash_of(item)).or_default();
+            let Some(first) = alike.iter().copied().find(|first| items[*first] == *item) else {
+                alike.push(index);
                 continue;
             };
             let message = "this item is in the list twice";
@@ -35,4 +42,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic.label(start_span(&nodes[first]), "it is first here"));
         }
     }
+}
+
+/// Returns a number that is the same for equal items.
+fn hash_of(item: &Argument) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    item.hash_into(&mut hasher);
+    hasher.finish()
 }

@@ -6,7 +6,7 @@ use minijinja::machinery::ast::Expr;
 
 use super::super::analysis::flow::{path, sources, template_text};
 use super::super::document::OnFailure;
-use super::super::template;
+use super::super::template::{self, parts};
 use super::super::yaml::Node;
 use super::ended_nodes::{ENDING, NAMING, NEEDING};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -44,7 +44,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             }
         } else if NEEDING.contains(&action.name.as_str())
             && step.issues.is_empty()
-            && let Some(by) = by(&ended, text)
+            && let Some(by) = by(analysis, &ended, text)
         {
             diagnostics.push(report(analysis, by, index, node));
         }
@@ -60,12 +60,18 @@ fn report(analysis: &Analysis<'_>, by: usize, index: usize, node: &Node) -> Diag
 }
 
 /// Returns the step that has ended what a parameter names. Where it is named by the same text, that is enough to see.
-fn by(ended: &HashMap<&str, (&str, usize)>, text: &str) -> Option<usize> {
+fn by(analysis: &Analysis<'_>, ended: &HashMap<&str, (&str, usize)>, text: &str) -> Option<usize> {
     let template = template::parse(text).ok()?;
     let mut found = Vec::new();
-    sources(template.whole()?, &mut found);
+    let whole = template.whole()?;
+    sources(whole, &mut found);
     found.into_iter().find_map(|(root, fields)| {
         let (same, by) = ended.get(root)?;
+        // Where the step that has ended some is named, they are taken away from the list.
+        let id = analysis.id(*by);
+        if id != root && parts::uses(whole, id) {
+            return None;
+        }
         let is_named = fields.first().is_some_and(|field| SAME.contains(field));
         (is_named && fields.len() == 1 && *same != text).then_some(*by)
     })

@@ -34,6 +34,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 if is_told(&found, default) {
                     continue;
                 }
+                // The default of a name: that of a Secret, or of a file.
+                let is_plain = !secrets::names_password(input.name) && secrets::is_plain(text);
+                if is_plain && text.contains(['-', '/']) {
+                    continue;
+                }
                 if secrets::is_written_down(text) {
                     found.push(Secret { span: inside(default), kind: "a password or token" });
                     continue;
@@ -80,7 +85,12 @@ const HELP: &str =
 /// Finds the values of parameters and variables such as `DB_PASSWORD: …`.
 fn named_values(node: &Node, found: &mut Vec<Secret>) {
     for (key, value) in node.pairs().unwrap_or_default() {
-        let is_named = key.text().is_some_and(secrets::is_secret_word);
+        let name = key.text().filter(|name| secrets::is_secret_word(name));
+        let is_plain = |name, value| {
+            secrets::is_time(value) || !secrets::names_password(name) && secrets::is_plain(value)
+        };
+        let is_named =
+            name.is_some_and(|name| value.text().is_some_and(|value| !is_plain(name, value)));
         if is_named && !is_told(found, value) && value.text().is_some_and(is_random) {
             found.push(Secret { span: inside(value), kind: "a password or token" });
         }
@@ -128,12 +138,22 @@ fn may_be_secret(ty: &Type) -> bool {
 
 /// Whether a name ends with a word for a secret: `token_ttl` and `secret_name` say something about one.
 fn is_secret_name(name: &str) -> bool {
-    const WORDS: [&str; 7] =
-        ["password", "passwd", "passphrase", "secret", "token", "apikey", "credential"];
+    /// The words that say no more than which secret it is.
+    const ABOUT: [&str; 7] = ["value", "text", "old", "new", "hash", "json", "base64"];
+    const WORDS: [&str; 8] =
+        ["password", "passwd", "passphrase", "secret", "token", "apikey", "credential", "pwd"];
+    /// Several tokens are more often a number of them, or pieces of a text.
+    const SEVERAL: [&str; 3] = ["passwords", "secrets", "credentials"];
     const KEYS: [&str; 4] = ["api", "access", "private", "secret"];
-    let mut parts = name.rsplit('_').skip_while(|part| matches!(*part, "value" | "text"));
+    /// A pass of something else is one of several times.
+    const PASS: [&str; 5] = ["db", "database", "user", "admin", "root"];
+    let name = name.to_ascii_lowercase();
+    let parts =
+        name.rsplit(['_', '-']).map(|part| part.trim_end_matches(|c: char| c.is_ascii_digit()));
+    let mut parts = parts.skip_while(|part| part.is_empty() || ABOUT.contains(part));
     let last = parts.next().unwrap_or_default();
     let before = parts.next().unwrap_or_default();
-    let singular = last.strip_suffix('s').unwrap_or(last);
-    WORDS.iter().any(|word| singular.ends_with(word)) || last == "key" && KEYS.contains(&before)
+    WORDS.iter().chain(&SEVERAL).any(|word| last.ends_with(word))
+        || last == "key" && KEYS.contains(&before)
+        || last == "pass" && PASS.contains(&before)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use minijinja::machinery::ast::Expr;
 
 use super::super::analysis::flow::{
-    Act, EffectKind, SIZES, StepFlow, literal_integer, simple_path, template_text,
+    Act, EffectKind, SIZES, Size, StepFlow, literal_integer, simple_path, template_text,
 };
 use super::super::analysis::{AnalyzedStep, Role};
 use super::super::document::{RawStep, start_span};
@@ -118,13 +118,22 @@ fn check_repeated(
     diagnostics: &mut Diagnostics,
 ) {
     let Some(facts) = analysis.flow.steps.get(step) else { return };
-    let (Some((asked, by)), Some(size)) = (&facts.before.asked, &facts.size) else { return };
-    let id = analysis.id(*by);
-    let path = template_text(node).and_then(simple_path);
-    let is_own = path.is_some_and(|(root, fields)| root == id && fields == [name]);
-    if !is_own || size != asked {
+    let Some((root, fields)) = template_text(node).and_then(simple_path) else { return };
+    let Some(by) = analysis.symbols.steps.get(root).filter(|_| fields == [name]) else { return };
+    let Some(setter) = analysis.flow.steps.get(*by) else { return };
+    let asks_again = facts
+        .before
+        .asked
+        .as_ref()
+        .is_some_and(|(asked, asker)| asker == by && facts.size.as_ref() == Some(asked));
+    // After a job, too: the zero of the step that has stopped all of them is not what starts them again.
+    let is_zero = setter.size.as_ref().and_then(Size::as_number) == Some(0)
+        && setter.target.is_some()
+        && setter.target == facts.target;
+    if !asks_again && !is_zero {
         return;
     }
+    let id = analysis.id(*by);
     let message = format!("'{id}' has set this size already: this step changes nothing");
     let output = analysis.steps.get(*by).and_then(|step| step.signature).map(|one| &one.output);
     let help = match output.and_then(|output| output.field("before")) {

@@ -18,9 +18,9 @@ is meant, or another list.",
 /// The actions that change the same thing.
 const FAMILIES: [&[&str]; 5] = [
     &["set_image", "rollout_undo", "patch_object"],
-    &["cordon", "uncordon", "drain", "patch_object"],
+    &["cordon", "uncordon", "drain", "patch_object", "update_nodegroup_version"],
     &["set_protection", "scale_nodegroup", "scale_auto_scaling_group", "terminate_instances"],
-    &["label_nodes", "patch_object"],
+    &["label_nodes", "patch_object", "update_nodegroup_version"],
     &["set_nodegroup", "scale_nodegroup"],
 ];
 

@@ -24,8 +24,10 @@ before never ends.",
 struct Group<'t> {
     /// `Launch` among the suspended processes.
     suspended: Option<&'t Node>,
-    /// Whether the group needs new instances.
+    /// Whether the group needs new instances for a size that it was given.
     needs: bool,
+    /// Whether it needs them for those that were ended, to be as large as before.
+    replaces: bool,
     /// The key `lower_desired`, and the step.
     lowered: Option<(&'t Node, usize)>,
 }
@@ -47,7 +49,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             "resume_processes" => drop(groups.remove(target)),
             "scale_nodegroup" | "scale_auto_scaling_group" => {
                 let group = groups.entry(target).or_default();
-                (group.needs, group.lowered) = (true, None);
+                (group.needs, group.replaces, group.lowered) = (true, false, None);
                 let reading = Reading::new(analysis, &analysis.flow);
                 let direction = reading.direction(target, facts.size.as_ref(), with);
                 match direction {
@@ -58,7 +60,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 }
             }
             "terminate_instances" if is_off(with, "lower_desired") => {
-                groups.entry(target).or_default().needs = true;
+                groups.entry(target).or_default().replaces = true;
             }
             "terminate_instances" if facts.is_certain => {
                 let pairs = with.pairs().unwrap_or_default().iter();
@@ -68,7 +70,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             "wait_nodes" => {
                 let Some(group) = groups.get_mut(target) else { continue };
                 let id = analysis.id(index);
-                if let Some(launch) = group.suspended.take_if(|_| group.needs) {
+                // How many it waits for is not known of every expression: those that are left, perhaps.
+                let count = with.member("count");
+                let reading = Reading::new(analysis, &analysis.flow);
+                let is_full = count.is_none_or(|count| reading.size(count).is_some());
+                let needs = group.needs || group.replaces && is_full;
+                if let Some(launch) = group.suspended.take_if(|_| needs) {
                     let message =
                         format!("the group launches no instances, but '{id}' waits for its nodes");
                     let diagnostic = Diagnostic::new(&RULE, launch.span.clone(), message)
@@ -107,7 +114,8 @@ fn is_former(analysis: &Analysis<'_>, with: &Node, target: &Target, by: usize) -
     };
     let Some((root, rest)) = of.split_once('.') else { return false };
     let field = rest.strip_suffix(" | length").unwrap_or(rest);
-    if field.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+    let is_limit = matches!(field, "min" | "max");
+    if is_limit || field.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
         return false;
     }
     let found = analysis.symbols.steps.get(root).is_some_and(|step| *step < by);

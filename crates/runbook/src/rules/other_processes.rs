@@ -51,9 +51,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             raw.is_some_and(|raw| raw.node.member("restore").is_some())
         };
         let mut lists = suspended.iter().filter(|(by, _)| !is_restored(*by));
+        // What is resumed right after it takes the place of what is suspended.
+        let is_next = |by: usize| resumed.iter().any(|(index, _)| *index == by + 1);
+        let is_one = resumed.len() == 1 && resumed.iter().all(|(_, items)| items.len() == 1);
         let left = lists.find_map(|(by, items)| {
-            // Where none is resumed, others are meant.
-            items.iter().find(|item| has(resumed, item))?;
+            // Where none is resumed, others are meant, unless it is one for one.
+            let is_exchanged = is_one && items.len() == 1 && !is_next(*by);
+            items.iter().find(|item| is_exchanged || has(resumed, item))?;
             let stays = items.iter().find(|item| !has(resumed, item))?;
             Some((*by, stays.text()?))
         });

@@ -1,5 +1,6 @@
 //! Steps that belong together and name different targets.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::super::analysis::flow::{
@@ -11,6 +12,7 @@ use super::super::registry::ActionKind;
 use super::super::template;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
+use crate::nearest;
 
 pub(crate) const RULE: Rule = Rule {
     code: "RB083",
@@ -19,8 +21,8 @@ pub(crate) const RULE: Rule = Rule {
     summary: "values of one nodegroup or workload where another is meant",
     explanation: "\
 A step that acts on one nodegroup, deployment or namespace, with nodes, pods or a size of another one, mixes two that
-have been found or changed before. So does a wait for a workload that nothing in the runbook changes, right after a
-change of another one.",
+have been found or changed before. So does a wait for a workload with a similar name, in another namespace, or for
+another nodegroup, that nothing in the runbook changes, right after a change of another one.",
 };
 
 /// The parameters whose values belong to the target of their step.
@@ -192,6 +194,15 @@ impl Context<'_, '_> {
         let mut found = Vec::new();
         if let Some(expr) = template.whole() {
             sources(expr, &mut found);
+        }
+        // Those of the step's own target and of others together are meant.
+        let is_own = |(root, fields): &(&str, Vec<&str>)| {
+            let step = self.analysis.symbols.steps.get(*root);
+            let own = step.and_then(|step| self.flow.target_of_path(*step, fields));
+            own.is_some_and(|(own, _)| own == target)
+        };
+        if found.len() > 1 && found.iter().any(is_own) {
+            return false;
         }
         let other = found.into_iter().find_map(|(root, fields)| {
             let step = self.other(target, root, &fields).filter(|_| !fields.is_empty())?;
@@ -381,6 +392,25 @@ impl Context<'_, '_> {
         // Something else waits for the target that was changed, so this wait is for another reason.
         let is_awaited = uses.get(other).is_some_and(|uses| uses.waits > 0);
         if other.is_workload() != target.is_workload() || is_awaited {
+            return;
+        }
+        // A change of a workload waits for it, so this may be for a dependent; a name that was mistyped is alike. A step
+        // that scales a group does not wait for its nodes, so this wait is meant to, unless the group gets smaller.
+        let with = self.analysis.document.steps.get(before).and_then(|raw| raw.with);
+        let reading = Reading::new(self.analysis, self.flow);
+        let is_smaller = || {
+            let direction =
+                with.and_then(|with| reading.direction(other, first.size.as_ref(), with));
+            direction == Some(Ordering::Less)
+                || first.size.as_ref().and_then(Size::as_number) == Some(0)
+        };
+        let may_depend = match (one, two) {
+            (Part::Text(one), Part::Text(two)) if target.is_workload() && name != "namespace" => {
+                nearest(one, [two.as_str()]).is_none()
+            }
+            _ => !target.is_workload() && is_smaller(),
+        };
+        if may_depend {
             return;
         }
         let id = self.analysis.id(before);

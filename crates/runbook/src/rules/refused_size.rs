@@ -59,7 +59,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 groups.entry(target).or_default().protected = Some(index);
             }
             "resume_processes" | "set_protection" | "terminate_instances" => {
-                groups.remove(target);
+                // By another name it may be the same group.
+                groups.retain(|known, _| known.differs(target));
             }
             "scale_nodegroup" | "scale_auto_scaling_group" => {
                 report_group_of_nodegroup(analysis, with, diagnostics);

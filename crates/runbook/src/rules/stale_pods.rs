@@ -86,11 +86,19 @@ fn stale(
     let template = template::parse(template_text(node)?).ok()?;
     let mut found = Vec::new();
     sources(template.whole()?, &mut found);
-    found.into_iter().find_map(|(root, fields)| {
-        let step = *analysis.symbols.steps.get(root)?;
-        let (target, fields) = flow.target_of_path(step, &fields)?;
+    let listed = |(root, fields): &(&str, Vec<&str>)| {
+        let step = *analysis.symbols.steps.get(*root)?;
+        let (target, fields) = flow.target_of_path(step, fields)?;
         let by = *replaced.get(target)?;
         let is_listed = fields.first().is_some_and(|field| outputs.contains(field));
-        (is_listed && step < by).then(|| (root.to_owned(), by))
+        is_listed.then_some((step, by))
+    };
+    // Those from before and from after together are meant.
+    if found.iter().filter_map(listed).any(|(step, by)| step > by) {
+        return None;
+    }
+    found.iter().find_map(|one| {
+        let (step, by) = listed(one)?;
+        (step < by).then(|| (one.0.to_owned(), by))
     })
 }

@@ -36,6 +36,20 @@ fn check_value(node: &Node, diagnostics: &mut Diagnostics) {
     if !node.text().is_some_and(|text| text.contains("}}") && !text.contains("{{")) {
         return;
     }
+    // Braces within braces, as in JSON.
+    let mut open = 0_usize;
+    let text = node.text().unwrap_or_default();
+    let is_balanced = text.chars().all(|character| match character {
+        '{' => {
+            open += 1;
+            true
+        }
+        '}' => open.checked_sub(1).map(|left| open = left).is_some(),
+        _ => true,
+    });
+    if is_balanced && open == 0 {
+        return;
+    }
     let message = "'}}' is a part of this text: no template begins before it";
     let diagnostic = Diagnostic::new(&RULE, start_span(node), message);
     diagnostics.push(diagnostic.help("remove the braces: the value has no templates"));

@@ -1,9 +1,10 @@
 //! A removal of another taint than the one that was set.
 
+use super::super::analysis::flow::{simple_path, template_text};
 use super::super::document::start_span;
 use super::super::yaml::Node;
+use super::label_stays::similar;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
-use crate::nearest;
 
 pub(crate) const RULE: Rule = Rule {
     code: "RB112",
@@ -61,6 +62,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
     for one in &removed {
         let same = |other: &&Taint<'_>| other.action == one.action && other.key() == one.key();
+        // Right after it, another effect takes the place of the one that was there before.
+        let replaces = |other: &&Taint<'_>| other.step + 1 == one.step;
         // What was there before the run is removed with another effect, or key.
         let stays = |other: &&Taint<'_>| {
             other.step < one.step
@@ -70,11 +73,16 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                         && (gone.effect.is_none() || gone.effect() == other.effect())
                 })
         };
-        let before = || set.iter().filter(|other| other.step < one.step);
+        let before = || {
+            let before = set.iter().filter(|other| other.step < one.step);
+            before.filter(|other| !are_other_nodes(analysis, other.step, one.step))
+        };
         if let Some(effect) = one.effect {
             let all: Vec<&Taint<'_>> = before().filter(same).collect();
             let is_set = all.iter().any(|other| other.effect() == one.effect());
-            if let (false, Some(other)) = (is_set, all.iter().find(|other| stays(other))) {
+            if let (false, Some(other)) =
+                (is_set, all.iter().find(|other| stays(other) && !replaces(other)))
+            {
                 let id = analysis.id(other.step);
                 let wanted = other.effect().unwrap_or_default();
                 let message = format!(
@@ -91,12 +99,12 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if before().any(|other| same(&other)) {
             continue;
         }
-        let similar = before().filter(|other| other.action == one.action && stays(other));
-        let names: Vec<&str> = similar.clone().filter_map(Taint::key).collect();
-        let Some(name) = one.key().and_then(|key| nearest(key, names.iter().copied())) else {
+        let alike = before().filter(|other| other.action == one.action && stays(other));
+        let names: Vec<&str> = alike.clone().filter_map(Taint::key).collect();
+        let Some(name) = one.key().and_then(|key| similar(key, &names)) else {
             continue;
         };
-        let Some(other) = similar.clone().find(|other| other.key() == Some(name)) else { continue };
+        let Some(other) = alike.clone().find(|other| other.key() == Some(name)) else { continue };
         let id = analysis.id(other.step);
         let message = format!("no step has set this taint; '{id}' sets {name}, which stays");
         let diagnostic = Diagnostic::new(&RULE, start_span(one.key), message)
@@ -104,4 +112,16 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             .help(format!("write {name}"));
         diagnostics.push(diagnostic);
     }
+}
+
+/// Whether two steps are about nodes, or groups, that two steps before them have found: others, perhaps.
+fn are_other_nodes(analysis: &Analysis<'_>, first: usize, second: usize) -> bool {
+    let root = |step: usize| {
+        let with = analysis.document.steps.get(step)?.with?;
+        let node = with.member("nodes").or_else(|| with.member("nodegroup"))?;
+        let (root, _) = simple_path(template_text(node)?)?;
+        analysis.symbols.steps.get(root).map(|found| (root, *found))
+    };
+    let (Some((one, _)), Some((two, by))) = (root(first), root(second)) else { return false };
+    one != two && by < first
 }

@@ -37,9 +37,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let found = undone(analysis, node, done, output);
             let found = found.filter(|(_, by)| undo != "taint_nodes" || sets(analysis, *by, with));
             let found = found.map(|(id, declared)| {
-                let message = format!(
-                    "'{id}.{output}' includes those that '{id}' did not have to change: this step undoes more than '{id}' has done"
-                );
+                let message = more(&format!("{id}.{output}"), &id, done);
                 (id, declared, message)
             });
             let found = found.or_else(|| {
@@ -105,10 +103,20 @@ fn same_list(
         return None;
     }
     let id = raw.id_text()?.to_owned();
-    let message = format!(
-        "'{root}' includes those that '{id}' did not have to change: this step undoes more than '{id}' has done"
-    );
+    let message = more(root, &id, action);
     Some((id, by, message))
+}
+
+/// Returns the message about a list with nodes that a step has left as they were.
+fn more(list: &str, id: &str, action: &str) -> String {
+    let state = match action {
+        "uncordon" => "not cordoned",
+        "taint_nodes" => "tainted",
+        _ => "cordoned",
+    };
+    format!(
+        "'{list}' includes nodes that were {state} before '{id}': this step undoes more than '{id}' has done"
+    )
 }
 
 /// Returns the step before a list of all cordoned nodes that has cordoned some: others have cordoned the rest.

@@ -35,7 +35,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if action.kind != ActionKind::Wait || goes {
             continue;
         }
-        let wanted = Reading::new(analysis, flow).size(count);
+        let reading = Reading::new(analysis, flow);
+        let least = reading.least(count).filter(|least| least.exceeds(asked));
+        let wanted = least.or_else(|| reading.size(count));
         let Some(wanted) = wanted.filter(|wanted| wanted != asked) else { continue };
         if wanted.exceeds(asked) {
             report(analysis, action, count, (&wanted, asked), *by, diagnostics);
@@ -52,7 +54,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Reports a wait until a workload has no pods, after a step that has asked for some.
+/// Reports a wait until the pods of a workload are gone, after a step that has asked for them.
 fn check_gone(
     analysis: &Analysis<'_>,
     (index, action): (usize, &ActionSignature),
@@ -62,6 +64,10 @@ fn check_gone(
 ) {
     let until = with.member("until").filter(|until| until.text() == Some("gone"));
     let (Some(until), Some((asked, by))) = (until, &facts.before.asked) else { return };
+    // With a number, it waits for as many to go.
+    if with.member("count").is_some() {
+        return;
+    }
     // Listed pods go although others come.
     let is_listed = with.member("pods").is_some() || with.member("selector").is_some();
     let Some(count) = asked.as_number().filter(|count| *count > 0 && !is_listed) else { return };
@@ -73,9 +79,11 @@ fn check_gone(
         return;
     }
     let id = analysis.id(*by);
-    let message = format!("this waits until no pod is left, but '{id}' asks for {count}");
+    let message = format!(
+        "this waits until the pods of now are gone, but '{id}' asks for {count}, which stay"
+    );
     let diagnostic = Diagnostic::new(&RULE, until.span.clone(), message)
-        .label(analysis.declaration(*by), "these pods stay")
+        .label(analysis.declaration(*by), "it asks for these pods")
         .help("write 'until: ready', or scale to 0 before");
     diagnostics.push(diagnostic);
 }

@@ -514,6 +514,10 @@ impl<'t> Expression<'t> {
             found.suggestion = self.replaced(&span, ours);
             return (span, found);
         }
+        if filters::names().any(|name| name == last) && token.starts_with(['"', '\'']) {
+            let found = problem(format!("the argument of '{last}' must be in parentheses"));
+            return (span, found.help(format!("write {last}({token})")));
+        }
         let message = format!("there is no operator between '{last}' and '{token}'");
         let is_filter = filters::names().any(|name| name == token);
         let mut found = problem(message);

@@ -306,15 +306,15 @@ impl Type {
 
     /// Returns the type of what is one of some words.
     pub(crate) fn words(words: &[&str]) -> Self {
-        let words = words.iter().map(|word| (*word).to_owned());
-        Self::Enum(union(&[], &words.collect::<Vec<String>>()))
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        union(&[], &words)
     }
 
     /// Returns the type that accepts the values of this type and a word that is written down.
     #[must_use]
     pub(crate) fn join_word(self, word: &str) -> Self {
         match self {
-            Self::Enum(words) => Self::Enum(union(&words, &[word.to_owned()])),
+            Self::Enum(words) => union(&words, &[word.to_owned()]),
             Self::Duration if word.parse::<super::duration::Duration>().is_ok() => Self::Duration,
             Self::Optional(of) => of.join_word(word).or_null(),
             other => other.join(Self::text()),
@@ -335,7 +335,7 @@ impl Type {
             (Optional(a), b) | (b, Optional(a)) => a.join(b).or_null(),
             (Integer(_), Integer(_)) => Self::integer(),
             (Integer(_) | Number(_), Integer(_) | Number(_)) => Self::number(),
-            (Enum(a), Enum(b)) => Enum(union(&a, &b)),
+            (Enum(a), Enum(b)) => union(&a, &b),
             (String(_) | Duration | Enum(_), String(_) | Duration | Enum(_)) => Self::text(),
             // The items of an empty list are of any type.
             (List(of, _), List(_, LengthBounds { maximum: Some(0), .. }))
@@ -381,13 +381,20 @@ impl fmt::Display for Type {
     }
 }
 
-/// Returns the words of two lists, each once.
-fn union(some: &[String], others: &[String]) -> Arc<[String]> {
+/// The most words of a type that is made of written ones. No parameter has as many, and a long list of words, which is
+/// joined item by item, costs no more for each item than this.
+const MAX_WORDS: usize = 64;
+
+/// Returns the type of the words of two lists, each once. Too many words may be anything: names, durations.
+fn union(some: &[String], others: &[String]) -> Type {
     let mut words: Vec<String> = Vec::with_capacity(some.len() + others.len());
     for word in some.iter().chain(others) {
+        if words.len() > MAX_WORDS {
+            return Type::Any;
+        }
         if !words.contains(word) {
             words.push(word.clone());
         }
     }
-    words.into()
+    Type::Enum(words.into())
 }

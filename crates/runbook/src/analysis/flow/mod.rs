@@ -132,6 +132,9 @@ const RESIZING: [&str; 4] =
 /// The actions after which an autoscaler may give a group another size.
 const MOVING: [&str; 3] = ["drain", "terminate_instances", "patch_object"];
 
+/// The action that runs a program of the user's.
+const RUNNING: &str = "run_job";
+
 /// The most targets that are known at a time.
 const MAX_TARGETS: usize = 32;
 
@@ -213,6 +216,10 @@ impl Reading<'_, '_> {
     fn effect(&self, raw: &RawStep<'_>, step: &AnalyzedStep<'_>, is_certain: bool) -> Effect {
         let is_repeated = raw.for_each.is_some();
         let (target, kind) = match (step.signature, raw.with) {
+            // A person, and a job, may change anything meanwhile.
+            (Some(action), _) if action.asks || action.name == RUNNING => {
+                (None, EffectKind::Anything)
+            }
             (Some(action), Some(with)) => {
                 let target = self.target(action, with);
                 let kind = self.kind(raw, action, with, target.as_ref(), is_certain);
@@ -311,6 +318,12 @@ fn apply(known: &mut HashMap<Target, Known>, index: usize, effect: &Effect) {
         EffectKind::Size(size) => {
             // What may be the same target by another name may have this size now.
             known.retain(|other, _| other == target || !target.is_like(other));
+            if target.is_workload() {
+                // An autoscaler may give other nodes to its pods.
+                for (_, group) in known.iter_mut().filter(|(other, _)| !other.is_workload()) {
+                    (group.current, group.asked) = (None, None);
+                }
+            }
             match size {
                 Some(size) if effect.is_certain => {
                     let one = known.entry(target.clone()).or_default();

@@ -6,6 +6,7 @@ use minijinja::machinery::ast::{BinOpKind, Expr};
 
 use super::super::super::registry::ActionKind;
 use super::super::super::template::{self, canonical::canonical};
+use super::super::super::types::Type;
 use super::super::super::yaml::Node;
 use super::super::Analysis;
 use super::{
@@ -109,6 +110,23 @@ impl Reading<'_, '_> {
             return Some(self.size_of_path(root, &fields).unwrap_or_else(of));
         }
         self.size_of(template::parse(text).ok()?.whole()?)
+    }
+
+    /// Returns the least size of a sum with an input that has a minimum: what it is added to, and that minimum.
+    pub(crate) fn least(&self, node: &Node) -> Option<Size> {
+        let template = template::parse(template_text(node)?).ok()?;
+        let Expr::BinOp(op) = template.whole()? else { return None };
+        if !matches!(op.op, BinOpKind::Add) {
+            return None;
+        }
+        [(&op.left, &op.right), (&op.right, &op.left)].into_iter().find_map(|(of, more)| {
+            let Some(("inputs", fields)) = path(more) else { return None };
+            let [name] = fields.as_slice() else { return None };
+            let input = self.analysis.document.inputs.iter().find(|input| input.name == *name)?;
+            let Type::Integer(bounds) = &input.ty else { return None };
+            let least = i64::try_from(bounds.minimum?).ok().filter(|least| *least > 0)?;
+            self.size_of(of)?.plus(Size::number(least), 1)
+        })
     }
 
     fn size_of(&self, expr: &Expr<'_>) -> Option<Size> {

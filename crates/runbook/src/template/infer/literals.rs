@@ -31,6 +31,7 @@ impl Inference<'_> {
         for (key, value) in map.keys.iter().zip(&map.values) {
             let name = self.field_name(key, narrowing);
             let ty = self.expr(value, narrowing);
+            let ty = parts::word(value).map_or(ty, |word| Type::words(&[word]));
             constant &= name.is_some();
             fields.push(Field::required(name.unwrap_or_default(), ty));
         }

@@ -604,6 +604,8 @@ impl Syntax {
         match self {
             // A number can be a host, a port and a part of a path.
             Self::Url => start.contains("://").then_some("1"),
+            // It can be a port, a part of the path, and a tag, but no digest.
+            Self::Image => (start.contains('/') && !start.contains('@')).then_some("1"),
             _ => self.filler(),
         }
     }
