@@ -2,6 +2,8 @@
 //! once while 64 clients follow the run and others ask for its state 1,000 times a second; then it asks as often as the
 //! service answers, behind 5,000 finished runs, and with 64 large runbooks at once.
 //!
+//! `cargo bench --bench service -- 1` measures the load alone, at the real durations: ten minutes.
+//!
 //! No test depends on these.
 
 #![expect(clippy::print_stdout, reason = "the output is the result")]
@@ -9,6 +11,7 @@
 use std::{
     path::Path,
     process::Command,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -30,8 +33,10 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-/// Slow enough that most of a run is waiting, as in a real cluster.
-const SPEED: &str = "10";
+/// How many times as fast as in reality the simulator is: a number behind `--`, which measures the load alone. At a
+/// tenth of the real durations, most of a run is waiting, as in a real cluster.
+static SPEED: LazyLock<String> =
+    LazyLock::new(|| requested_speed().unwrap_or_else(|| "10".to_owned()));
 const NODES: u32 = 300;
 /// The clients that follow the run, and those that ask for its state.
 const STREAMS: usize = 64;
@@ -42,6 +47,10 @@ const PERIOD: Duration = Duration::from_millis(20);
 const CONNECTIONS: usize = 16;
 const HISTORY: usize = 5_000;
 
+fn requested_speed() -> Option<String> {
+    std::env::args().skip(1).find(|argument| argument.parse::<u32>().is_ok())
+}
+
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("the system gives threads");
     print_conditions("The first of several answers or runs is not counted.");
@@ -49,6 +58,14 @@ fn main() {
         "| relay-scale, {NODES} nodes | the run | `/status` a second, median, 99 % | events | program | simulator |\n\
          |---|---|---|---|---|---|"
     );
+    if requested_speed().is_some() {
+        // In turns, so that what else the machine does is shared by both.
+        let turns = [(); 2].map(|()| [false, true].map(|watched| runtime.block_on(watch(watched))));
+        let [[alone, watched], [alone_again, watched_again]] = turns;
+        println!("{}", row(false, &[alone, alone_again]));
+        println!("{}", row(true, &[watched, watched_again]));
+        return;
+    }
     run();
     let runs = [run(), run(), run()];
     let [program, simulator] =
@@ -88,7 +105,7 @@ impl Run {
 fn run() -> Run {
     let (simulator, dir) = (simulate(), state_dir());
     let mut run = program();
-    run.args(["run", "relay-scale", "--yes", "--no-plan", "--speed", SPEED, "--state-dir"]);
+    run.args(["run", "relay-scale", "--yes", "--no-plan", "--speed", &SPEED, "--state-dir"]);
     let (took, program) =
         measure(run.arg(dir.path()).envs(simulator.environment.iter().cloned()), 0);
     Run { took, program, simulator: simulator.usage(), answers: Vec::new(), events: 0 }
@@ -122,7 +139,7 @@ fn row(is_watched: bool, runs: &[Run]) -> String {
 }
 
 fn simulate() -> SimulatorProcess {
-    SimulatorProcess::start(&relay_world(NODES), SPEED)
+    SimulatorProcess::start(&relay_world(NODES), &SPEED)
 }
 
 fn state_dir() -> TempDir {
@@ -133,7 +150,7 @@ fn state_dir() -> TempDir {
 fn serve(state_dir: &Path, simulator: &SimulatorProcess) -> Command {
     let mut command = program();
     command.envs(simulator.environment.iter().cloned());
-    command.args(["serve", "--no-plan", "--speed", SPEED, "--max-connections-per-peer", "200"]);
+    command.args(["serve", "--no-plan", "--speed", &SPEED, "--max-connections-per-peer", "200"]);
     command.arg("--state-dir").arg(state_dir);
     command
 }
@@ -247,7 +264,7 @@ async fn ask_without_a_pause(figures: &Figures) {
 
 /// What a service does behind many finished runs.
 async fn history(figures: &Figures) {
-    let (simulator, dir) = (SimulatorProcess::start(&Scenario::default(), SPEED), state_dir());
+    let (simulator, dir) = (SimulatorProcess::start(&Scenario::default(), &SPEED), state_dir());
     let runbooks = dir.path().join("runbooks");
     std::fs::create_dir(&runbooks).expect("a directory");
     std::fs::write(runbooks.join("one.yaml"), asserts(1)).expect("a runbook can be written");
@@ -303,7 +320,7 @@ async fn history(figures: &Figures) {
 
 /// What many large runbooks at once cost.
 async fn validate(figures: &Figures) {
-    let (simulator, dir) = (SimulatorProcess::start(&Scenario::default(), SPEED), state_dir());
+    let (simulator, dir) = (SimulatorProcess::start(&Scenario::default(), &SPEED), state_dir());
     let service = Serve::start(&mut serve(dir.path(), &simulator));
     // 1 MB.
     let text = asserts(11_757);

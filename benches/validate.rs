@@ -41,6 +41,48 @@ fn main() {
             &waits(steps).replace(".count", ".cuont"),
         );
     }
+    print_growth();
+}
+
+/// Prints how the check of other shapes grows: four times as much in about four times the time.
+fn print_growth() {
+    let relations = |index: usize| {
+        format!(
+            "  - id: set_{index}\n    action: label_nodes\n    with: {{nodes: [n], labels: {{k{index}-x: v}}}}\n  \
+             - id: unset_{index}\n    action: label_nodes\n    with: {{nodes: [n], labels: {{k{index}-y: null}}}}\n"
+        )
+    };
+    let anchors = |index: usize| {
+        format!(
+            "  - id: set_{index}\n    action: list_nodes\n    timeout: &t{index} 5m\n  \
+             - id: use_{index}\n    action: list_nodes\n    timeout: *t{index}\n"
+        )
+    };
+    let list = |item: &dyn Fn(usize) -> String, count: usize| {
+        let items: String = (0..count).map(|index| format!("      - {}\n", item(index))).collect();
+        format!(
+            "  - id: show\n    for_each:\n{items}    action: assert\n    \
+             with: {{that: '{{{{ each | length > 1 }}}}', message: short}}\n"
+        )
+    };
+    let words = |index: usize| format!("word-{index}");
+    let maps = |index: usize| format!("{{name: name-{index}, key-{index}: {index}}}");
+    let shapes: [(&str, &dyn Fn(usize) -> String); 4] = [
+        ("words in a list", &|count| list(&words, count)),
+        ("maps in a list", &|count| list(&maps, count)),
+        ("labels that are set and removed", &|count| (0..count).map(relations).collect()),
+        ("anchors and aliases", &|count| (0..count).map(anchors).collect()),
+    ];
+    println!("\n| shape | 1,000 | 4,000 | ratio |\n|---|---|---|---|");
+    for (name, steps) in shapes {
+        let [small, large] = [1_000, 4_000].map(|count| {
+            let source =
+                Source::new("shape.yaml", format!("name: shape\nsteps:\n{}", steps(count)));
+            Times::of(5, || runbook::diagnose(&source, actions::registry(), &runbook::EmptyLibrary))
+        });
+        let ratio = large.median().as_secs_f64() / small.median().as_secs_f64();
+        println!("| {name} | {small} | {large} | {ratio:.1} |");
+    }
 }
 
 fn print_row(dir: &Path, name: &str, steps: usize, text: &str) {

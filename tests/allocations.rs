@@ -116,6 +116,27 @@ fn a_check_allocates_in_proportion_to_the_steps() {
     assert_in_proportion("check", medium, large);
 }
 
+/// The type of a list is that of its items together: words, of which each may be one that a parameter takes, and maps,
+/// of which each may have fields that the others have not.
+#[test]
+fn a_check_allocates_in_proportion_to_the_items_of_a_list() {
+    let words = |item: usize| format!("word-{item}");
+    let maps = |item: usize| format!("{{name: name-{item}, key-{item}: {item}}}");
+    let shapes: [(&str, &dyn Fn(usize) -> String); 2] = [("words", &words), ("maps", &maps)];
+    for (what, item) in shapes {
+        let [small, large] = [500, 5_000].map(|items| {
+            let items: String =
+                (0..items).map(|index| format!("      - {}\n", item(index))).collect();
+            let text = format!(
+                "name: list\nsteps:\n  - id: show\n    for_each:\n{items}    action: assert\n    \
+                 with: {{that: '{{{{ each | length > 1 }}}}', message: short}}\n"
+            );
+            count_check("list.yaml", &text, true)
+        });
+        assert_in_proportion(what, small, large);
+    }
+}
+
 #[test]
 fn a_check_allocates_in_proportion_to_the_mistakes() {
     let bad = |steps| waits(steps).replace(".count", ".cuont");
