@@ -124,7 +124,7 @@ const WAITING_LOOPS: &[(&str, &str, &str)] = &[
     ("server/recovery.rs", "recover_own", "a pace"),
     ("server/recovery.rs", "take_over", "a pace"),
     ("server/requested_runs.rs", "start_requested", "a pace"),
-    ("traces/export.rs", "send", "the response, for as long as an attempt may take"),
+    ("traces/export.rs", "read_beginning", "the parts of one response, up to a bound and in time"),
     ("server/retention.rs", "remove_old_runs", "a pace"),
     (
         "server/run_feed.rs",

@@ -181,6 +181,9 @@ impl Receiver {
 async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
     assert_eq!(headers["content-type"], "application/x-protobuf");
     assert_eq!(headers["x-token"], "a b");
+    assert_eq!(headers["x-share"], "5%25");
+    assert_eq!(headers["x-signal"], "traces");
+    assert_eq!(headers["user-agent"], concat!("rafay-relay-sop/", env!("CARGO_PKG_VERSION")));
     let mut refusals = receiver.refusals.lock().unwrap();
     if *refusals > 0 {
         *refusals -= 1;
@@ -199,7 +202,9 @@ fn service(cluster: &SimulateProcess, dir: &TempDir, endpoint: &str) -> Serve {
     let mut command = cluster.program(&dir.path().join("state"));
     command.args(["serve", "--speed", &SPEED.to_string(), "--runbooks"]).arg(runbooks);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
-    command.env("OTEL_EXPORTER_OTLP_HEADERS", "x-token=a%20b").env("OTEL_SERVICE_NAME", "sop-here");
+    command.env("OTEL_EXPORTER_OTLP_HEADERS", "x-token=a%20b,x-share=5%2525");
+    command.env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-signal=traces");
+    command.env("OTEL_SERVICE_NAME", "sop-here");
     command.env("SOP_LOG_FORMAT", "json");
     Serve::start(&mut command)
 }
@@ -268,7 +273,8 @@ async fn a_run_that_another_process_continues_stays_one_trace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_refuses_spans_neither_fails_nor_delays_a_run() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap().to_string();
+    let endpoint = format!("http://{address}");
     let refuse = || async { (StatusCode::BAD_REQUEST, "no such tenant") };
     let app = Router::new().route("/v1/traces", post(refuse));
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -277,6 +283,9 @@ async fn a_receiver_that_refuses_spans_neither_fails_nor_delays_a_run() {
     service.post("/run?runbook=fails", json!({})).await;
     service.wait_until_ended().await;
     let log = service.into_log().join("\n");
-    assert!(log.contains("Export") && log.contains("400"), "{log}");
+    let failed = log.lines().find(|line| line.contains("an attempt to send spans failed"));
+    let failed = failed.unwrap_or_else(|| panic!("{log}"));
+    assert!(failed.contains(&address) && failed.contains("status 400"), "{failed}");
+    assert!(log.contains("telemetry data will be lost"), "{log}");
     assert!(!log.contains("a b"), "the log has no header: {log}");
 }

@@ -9,9 +9,10 @@ use tracing_subscriber::{
 
 use super::live::above;
 
-/// The default filter on the command line: this program's warnings. The clients of Kubernetes and AWS log every failed
-/// attempt as an error, even if it is retried, or returned and then reported once.
-const CLI_FILTER: &str = "off,rafay_relay_sop=warn";
+/// The default filter on the command line: warnings of this program, and of the SDK of OpenTelemetry, which says what
+/// spans are lost. The clients of Kubernetes and AWS log every failed attempt as an error, even if it is retried, or
+/// returned and then reported once.
+const CLI_FILTER: &str = "off,rafay_relay_sop=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn";
 /// The default filter of a service. `audit` is one line per changed target.
 const SERVICE_FILTER: &str = "warn,kube_client=off,rafay_relay_sop=info,audit=info";
 
@@ -92,9 +93,11 @@ impl Write for BesideLiveLines {
 }
 
 /// Whether no filter makes an event or a span log credentials. The AWS SDK logs access key ids and session tokens
-/// below its warnings, and with `trace` the whole output of a `credential_process`.
+/// below its warnings, and with `trace` the whole output of a `credential_process`. The SDK of OpenTelemetry logs below
+/// its warnings the address of the receiver and its response; its targets are the names of its crates, some with `-`.
 fn has_no_credentials(metadata: &Metadata<'_>) -> bool {
-    !metadata.target().starts_with("aws_") || *metadata.level() <= Level::WARN
+    let may_have = ["aws_", "opentelemetry"].iter().any(|name| metadata.target().starts_with(name));
+    !may_have || *metadata.level() <= Level::WARN
 }
 
 #[cfg(test)]
@@ -117,6 +120,44 @@ mod tests {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.ends_with('\n') && !text.trim_end().contains(char::is_control), "{text:?}");
         assert!(text.contains("\\u{1b}[31m\\u{202e}"), "{text}");
+    }
+
+    /// Returns what is logged through a filter, besides the one of credentials.
+    fn logged(filter: &str, log: impl FnOnce()) -> String {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&written);
+        let layer = fmt::layer().with_writer(move || Shared(Arc::clone(&shared)));
+        let registry = tracing_subscriber::registry()
+            .with(EnvFilter::try_new(filter).unwrap())
+            .with(filter_fn(has_no_credentials))
+            .with(layer);
+        tracing::subscriber::with_default(registry, log);
+        String::from_utf8(written.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn no_filter_shows_what_the_sdks_log_with_credentials() {
+        let text = logged("trace", || {
+            tracing::debug!(target: "opentelemetry-otlp", url = "s3cret");
+            tracing::info!(target: "opentelemetry_sdk", "s3cret");
+            tracing::debug!(target: "opentelemetry", "s3cret");
+            tracing::trace!(target: "aws_config::credential_process", "s3cret");
+            tracing::warn!(target: "opentelemetry-otlp", "lost");
+            tracing::debug!(target: "rafay_relay_sop", "seen");
+        });
+        assert!(text.contains("lost") && text.contains("seen"), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn the_command_line_shows_which_spans_are_lost() {
+        let text = logged(CLI_FILTER, || {
+            tracing::warn!(target: "opentelemetry-otlp", "first");
+            tracing::error!(target: "opentelemetry_sdk", "second");
+            tracing::error!(target: "kube_client", "third");
+        });
+        assert!(text.contains("first") && text.contains("second"), "{text}");
+        assert!(!text.contains("third"), "{text}");
     }
 
     struct Shared(Arc<Mutex<Vec<u8>>>);

@@ -240,7 +240,7 @@ pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
 }
 
 /// Returns the messages of an error and of everything below it, each once.
-pub(super) fn error_chain(error: &(dyn StdError + 'static)) -> String {
+pub fn error_chain(error: &(dyn StdError + 'static)) -> String {
     let mut messages: Vec<String> = Vec::new();
     for cause in causes(error) {
         let text = cause.to_string();

@@ -36,7 +36,7 @@ pub mod wait;
 pub use calls::{
     CallEnd, CallOfStep, Caller, LeaseChange, ObservedCall, Observers, PlatformObserver,
 };
-pub use error::{BoxError, Error, ErrorKind};
+pub use error::{BoxError, Error, ErrorKind, error_chain};
 pub use fence::{Moment, WriteFence};
 pub use in_process::InProcessServer;
 pub use poll::{Latest, PollSource, PollTrigger};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 /// The place that traces are sent to.
@@ -9,8 +10,8 @@ use url::Url;
 pub struct Settings {
     /// The address.
     pub(super) url: String,
-    /// Headers of each request, such as a token.
-    pub(super) headers: Vec<(String, String)>,
+    /// Headers of each request, such as a token. Their values are marked as sensitive.
+    pub(super) headers: HeaderMap,
     /// The attributes of this process.
     pub(super) resource: Vec<(String, String)>,
 }
@@ -24,7 +25,7 @@ pub enum SettingsError {
     /// The protocol is one that this program does not speak.
     #[error("OTEL_EXPORTER_OTLP_PROTOCOL is {0:?}, and traces are sent as http/protobuf only")]
     Protocol(String),
-    /// Not a list of `key=value`.
+    /// Not a list of `key=value`, or not one of valid headers.
     #[error("{0} is not a list such as key=value,key=value")]
     List(&'static str),
 }
@@ -72,8 +73,15 @@ impl Settings {
         .into();
         resource.extend(list("OTEL_RESOURCE_ATTRIBUTES")?);
         resource.extend(variable("OTEL_SERVICE_NAME").map(|name| ("service.name".into(), name)));
-        let mut headers = list("OTEL_EXPORTER_OTLP_HEADERS")?;
-        headers.extend(list("OTEL_EXPORTER_OTLP_TRACES_HEADERS")?);
+        let mut headers = HeaderMap::new();
+        // Those of traces go before those of all signals.
+        for variable in ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"] {
+            for (name, value) in list(variable)? {
+                let valid = header(&name, &value);
+                let (name, value) = valid.ok_or(SettingsError::List(variable))?;
+                headers.insert(name, value);
+            }
+        }
         Ok(Some(Self { url: url.into(), headers, resource: resource.into_iter().collect() }))
     }
 }
@@ -91,4 +99,10 @@ fn entries(text: &str) -> Option<Vec<(String, String)>> {
             is_usable.then(|| (key.to_owned(), value))
         })
         .collect()
+}
+
+fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some((name.parse().ok()?, value))
 }

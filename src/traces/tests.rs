@@ -29,13 +29,18 @@ fn traces_are_sent_where_the_environment_says() {
 fn headers_and_attributes_are_lists() {
     let settings = read(&[
         (ALL, "http://a"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20a%2Bb+c==, x = y"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20a%2Bb+c==, x = y, share=5%2525"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x=z"),
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test,service.name=other"),
         ("OTEL_SERVICE_NAME", "mine"),
     ]);
     let Settings { headers, resource, .. } = settings.unwrap().unwrap();
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    assert_eq!(headers, [pair("authorization", "Basic a+b+c=="), pair("x", "y")]);
+    assert_eq!(headers.len(), 3);
+    for (name, value) in [("authorization", "Basic a+b+c=="), ("x", "z"), ("share", "5%25")] {
+        assert_eq!(headers[name], value);
+        assert!(headers[name].is_sensitive());
+    }
     assert!(resource.contains(&pair("service.name", "mine")), "{resource:?}");
     assert!(resource.contains(&pair("deployment.environment", "test")), "{resource:?}");
 }
@@ -48,6 +53,8 @@ fn what_cannot_be_used_is_an_error_that_shows_no_secret() {
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf only"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret", "OTEL_EXPORTER_OTLP_HEADERS is not a list"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%0Ab", "OTEL_EXPORTER_OTLP_HEADERS is not a list"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a b=s3cret", "OTEL_EXPORTER_OTLP_HEADERS is not a list"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "ä=s3cret", "OTLP_TRACES_HEADERS is not a list"),
     ] {
         let error = match name {
             ALL => read(&[(name, value)]),
