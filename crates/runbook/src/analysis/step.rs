@@ -29,14 +29,15 @@ use super::questions::EXPIRES;
 pub(crate) struct AnalyzedStep<'t> {
     pub(crate) signature: Option<&'t ActionSignature>,
     pub(crate) arguments: Option<Vec<(String, Argument)>>,
-    pub(crate) when: Option<Argument>,
-    pub(crate) log: Option<Argument>,
-    pub(crate) name: Option<Argument>,
-    pub(crate) description: Option<Argument>,
+    // Most steps have one or two of the boxed ones, and a large runbook has thousands of steps.
+    pub(crate) when: Option<Box<Argument>>,
+    pub(crate) log: Option<Box<Argument>>,
+    pub(crate) name: Option<Box<Argument>>,
+    pub(crate) description: Option<Box<Argument>>,
     /// The items for which the step runs.
-    pub(crate) for_each: Option<Argument>,
+    pub(crate) for_each: Option<Box<Argument>>,
     /// How many of them are worked on at a time.
-    pub(crate) at_once: Option<Argument>,
+    pub(crate) at_once: Option<Box<Argument>>,
     /// The policy in effect, from the step, from `defaults`, or built in.
     pub(crate) policy: EffectivePolicy,
     /// How long the step waits for persons, if its action does.
@@ -232,7 +233,7 @@ impl<'t> StepContext<'_, 't> {
     ) {
         let Some(node) = raw else { return };
         let mut reader = ArgumentReader::default();
-        step.for_each = reader.read(node, &Type::Any, "for_each");
+        step.for_each = reader.read(node, &Type::Any, "for_each").map(Box::new);
         for argument in &reader.templates {
             let (parsed, wanted) = (borrowed(&argument.parsed), &argument.wanted);
             let site = self.infer(argument.node, parsed, Role::ForEach, wanted, narrowing);
@@ -249,7 +250,7 @@ impl<'t> StepContext<'_, 't> {
     ) {
         let Some(node) = raw else { return };
         let mut reader = ArgumentReader::default();
-        step.at_once = reader.read(node, &at_once_type(), AT_ONCE);
+        step.at_once = reader.read(node, &at_once_type(), AT_ONCE).map(Box::new);
         for argument in &reader.templates {
             let (parsed, wanted) = (borrowed(&argument.parsed), &argument.wanted);
             let site = self.infer(argument.node, parsed, Role::AtOnce, wanted, narrowing);
@@ -270,14 +271,15 @@ impl<'t> StepContext<'_, 't> {
         };
         let Some((_, parsed)) = parsed else {
             let (value, _) = super::argument::literal(node, &Type::Boolean);
-            step.when = value.map(Argument::Literal);
+            step.when = value.map(|value| Box::new(Argument::Literal(value)));
             return Narrowing::default();
         };
         let nothing = Narrowing::default();
         let site = self.infer(node, borrowed(parsed), Role::When, &Type::Boolean, &nothing);
         step.sites.push(site);
         let text = node.text().unwrap_or_default();
-        step.when = Some(Argument::Template(Expression::new(text, true, &Type::Boolean, "when")));
+        let condition = Expression::new(text, true, &Type::Boolean, "when");
+        step.when = Some(Box::new(Argument::Template(condition)));
         match parsed.as_ref().ok().and_then(Template::whole) {
             Some(condition) => nothing.assuming(condition),
             None => nothing,
@@ -309,6 +311,8 @@ impl<'t> StepContext<'_, 't> {
                 }
             }
         }
+        // Most steps have one or two, and a large runbook has thousands of steps.
+        step.sites.reserve_exact(reader.templates.len());
         for argument in &reader.templates {
             let role = Role::Parameter(argument.path.clone());
             let site = self.infer(
@@ -334,15 +338,15 @@ impl<'t> StepContext<'_, 't> {
         location: &str,
         role: Role,
         narrowing: &Narrowing,
-    ) -> Option<Argument> {
+    ) -> Option<Box<Argument>> {
         let (node, text) = raw.and_then(|node| Some((node, node.text()?)))?;
         if !is_template(text) {
-            return Some(Argument::Literal(Json::String(text.to_owned())));
+            return Some(Box::new(Argument::Literal(Json::String(text.to_owned()))));
         }
         let parsed = template::parse(text);
         let site = self.infer(node, borrowed(&parsed), role, &Type::text(), narrowing);
         step.sites.push(site);
-        Some(Argument::Template(Expression::message(text, location)))
+        Some(Box::new(Argument::Template(Expression::message(text, location))))
     }
 
     pub(super) fn infer(

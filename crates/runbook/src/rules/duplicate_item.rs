@@ -21,7 +21,7 @@ the run can be made unique with {{ … | unique }}.",
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
         let Some(nodes) = raw.for_each.and_then(|node| node.items()) else { continue };
-        let items: Vec<Argument> = match &step.for_each {
+        let items: Vec<Argument> = match step.for_each.as_deref() {
             Some(Argument::List(items)) => items.clone(),
             Some(Argument::Literal(value)) => {
                 value.as_array().into_iter().flatten().cloned().map(Argument::Literal).collect()

@@ -185,6 +185,12 @@ impl<'t> Loader<'t> {
         let Some(OpenCollection { mut node, .. }) = self.open.pop() else {
             return;
         };
+        // Most collections are small, and a large runbook has thousands of them.
+        match &mut node.kind {
+            NodeKind::List(items) => items.shrink_to_fit(),
+            NodeKind::Map(pairs) => pairs.shrink_to_fit(),
+            NodeKind::Scalar { .. } | NodeKind::Broken => {}
+        }
         if end.end > node.span.end && !end.is_empty() {
             node.span.end = end.end;
         } else if let Some(last) = last_end(&node.kind) {
