@@ -124,7 +124,7 @@ fn a_check_allocates_in_proportion_to_the_items_of_a_list() {
     let maps = |item: usize| format!("{{name: name-{item}, key-{item}: {item}}}");
     let shapes: [(&str, &dyn Fn(usize) -> String); 2] = [("words", &words), ("maps", &maps)];
     for (what, item) in shapes {
-        let [small, large] = [500, 5_000].map(|items| {
+        let [small, large] = [100, 1_000].map(|items| {
             let items: String =
                 (0..items).map(|index| format!("      - {}\n", item(index))).collect();
             let text = format!(

@@ -124,7 +124,13 @@ impl<'c> Calls<'c> {
         }
         self.stack.borrow_mut().pop();
         let actions = document.steps.iter().filter_map(|step| step.action.and_then(Node::text));
-        let unknown = actions.filter(|name| registry.get(name).is_none() && *name != own);
+        // The key that names what a step does may be that of another tool.
+        let without =
+            document.steps.iter().filter(|step| step.action.is_none() && step.call.is_none());
+        let values = without.flat_map(|step| step.node.pairs().unwrap_or_default());
+        let others = values.filter_map(|(_, value)| value.text());
+        let unknown =
+            actions.chain(others).filter(|name| registry.get(name).is_none() && *name != own);
         let unknown: BTreeSet<&str> = unknown.filter(|name| is_runbook_name(name)).collect();
         let unknown = unknown.into_iter().take(MAX_LOOKED_UP);
         let as_actions = unknown.filter(|name| self.library.find(name).is_ok());

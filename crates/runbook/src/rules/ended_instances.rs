@@ -22,11 +22,13 @@ has ended it, or another field of the list that it was in. To cordon, uncordon, 
 };
 
 /// The fields of one output that are all about the same nodes.
-const SAME: [&str; 4] = ["nodes", "names", "instances", "terminated"];
+const SAME: [&str; 5] = ["nodes", "names", "instances", "terminated", "changed"];
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     // The steps whose nodes are gone, with the text that named them, and the step that has ended them.
     let mut ended: HashMap<&str, (&str, usize)> = HashMap::new();
+    // The steps that have changed the nodes which a text names.
+    let mut changes: HashMap<&str, Vec<&str>> = HashMap::new();
     for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
         let (Some(with), Some(action)) = (raw.with, step.signature) else { continue };
         let named = NAMING.iter().find_map(|name| with.member(name));
@@ -39,14 +41,16 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 continue;
             }
             let list = list_of(analysis, text);
-            for root in list.into_iter().chain(raw.id_text()) {
+            let gone = changes.remove(text).unwrap_or_default();
+            for root in list.into_iter().chain(raw.id_text()).chain(gone) {
                 ended.entry(root).or_insert((text, index));
             }
-        } else if NEEDING.contains(&action.name.as_str())
-            && step.issues.is_empty()
-            && let Some(by) = by(analysis, &ended, text)
-        {
-            diagnostics.push(report(analysis, by, index, node));
+        } else if NEEDING.contains(&action.name.as_str()) && step.issues.is_empty() {
+            if let Some(by) = by(analysis, &ended, text) {
+                diagnostics.push(report(analysis, by, index, node));
+            } else if raw.for_each.is_none() {
+                changes.entry(text).or_default().extend(raw.id_text());
+            }
         }
     }
 }

@@ -65,6 +65,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let other = items.iter().find(|item| !has(suspended, item))?;
             Some((*index, other))
         });
+        if left.is_none()
+            && let Some((index, other)) = other
+        {
+            report_more(analysis, suspended, resumed, (index, other), diagnostics);
+        }
         let (Some((by, stays)), Some((index, other))) = (left, other) else { continue };
         // What was suspended by something else before the run may be resumed first.
         let (Some(text), true) = (other.text(), index > by) else { continue };
@@ -76,4 +81,26 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             .write(stays);
         diagnostics.push(diagnostic);
     }
+}
+
+/// Reports a process that is resumed with all that a step before has suspended: its own suspension was not the run's.
+fn report_more(
+    analysis: &Analysis<'_>,
+    suspended: &[(usize, &[Node])],
+    resumed: &[(usize, &[Node])],
+    (index, other): (usize, &Node),
+    diagnostics: &mut Diagnostics,
+) {
+    let ([(by, hold)], [(_, free)]) = (suspended, resumed) else { return };
+    // A list with most of them means all there are.
+    let is_one_more = free.len() == hold.len() + 1;
+    let Some(process) = other.text().filter(|_| is_one_more && *by < index) else { return };
+    let by_id = analysis.id(*by);
+    let message = format!(
+        "this resumes {process}, which '{by_id}' has not suspended: another client may have suspended it"
+    );
+    let diagnostic = Diagnostic::new(&RULE, other.span.clone(), message)
+        .label(analysis.declaration(*by), "it suspends the processes")
+        .help(format!("remove {process}, or write \"{{{{ {by_id}.changed }}}}\""));
+    diagnostics.push(diagnostic);
 }

@@ -394,8 +394,8 @@ impl Context<'_, '_> {
         if other.is_workload() != target.is_workload() || is_awaited {
             return;
         }
-        // A change of a workload waits for it, so this may be for a dependent; a name that was mistyped is alike. A step
-        // that scales a group does not wait for its nodes, so this wait is meant to, unless the group gets smaller.
+        // A change of a workload waits for it, so this may be for a dependent; a name that was mistyped is alike. A
+        // step that scales a group does not wait for its nodes, so this wait is meant to, unless it gets smaller.
         let with = self.analysis.document.steps.get(before).and_then(|raw| raw.with);
         let reading = Reading::new(self.analysis, self.flow);
         let is_smaller = || {

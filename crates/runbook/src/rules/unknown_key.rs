@@ -109,6 +109,13 @@ fn advice(
             "'{key}' is a key of the runbook: move it to the left, to the column of 'steps'"
         )));
     }
+    let value = step.and_then(|(raw, _)| raw.node.member(key)?.text());
+    if habits::key(mapping, key).is_some_and(|habit| habit.ours == Some("action"))
+        && !has_action
+        && value.is_some_and(|name| analysis.callables.is_runbook(name))
+    {
+        return Some(Advice::Rename("call"));
+    }
     if let Some(habit) = habits::key(mapping, key) {
         let pairs = match mapping {
             MappingKind::Runbook => analysis.root,

@@ -476,6 +476,10 @@ impl<'t> Expression<'t> {
         if is_value && is_after_value {
             return self.two_values(span, last, token);
         }
+        if token.starts_with(':') && filters::names().any(|name| name == last) {
+            let found = problem(format!("the argument of '{last}' must be in parentheses"));
+            return (span, found.help(format!("write {last}(…) without ':'")));
+        }
         let known = token.chars().next().is_some_and(|c| "+-*/%~|,.:()[]{}<>=!".contains(c));
         let found = if !known {
             problem(format!("'{token}' has no meaning in an expression"))

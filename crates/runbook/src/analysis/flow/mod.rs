@@ -132,6 +132,11 @@ const RESIZING: [&str; 4] =
 /// The actions after which an autoscaler may give a group another size.
 const MOVING: [&str; 3] = ["drain", "terminate_instances", "patch_object"];
 
+/// The action that changes any object, and the kinds of objects for which that leaves the sizes of others.
+const PATCHING: &str = "patch_object";
+const WITHOUT_PODS: [&str; 6] =
+    ["ConfigMap", "Secret", "Service", "Namespace", "Ingress", "PodDisruptionBudget"];
+
 /// The action that runs a program of the user's.
 const RUNNING: &str = "run_job";
 
@@ -219,6 +224,10 @@ impl Reading<'_, '_> {
             // A person, and a job, may change anything meanwhile.
             (Some(action), _) if action.asks || action.name == RUNNING => {
                 (None, EffectKind::Anything)
+            }
+            // An object that has no pods of its own.
+            (Some(action), Some(with)) if action.name == PATCHING && has_no_pods(with) => {
+                (None, EffectKind::Change { moves_pods: false, replaces: false })
             }
             (Some(action), Some(with)) => {
                 let target = self.target(action, with);
@@ -346,6 +355,10 @@ fn apply(known: &mut HashMap<Target, Known>, index: usize, effect: &Effect) {
         }
         _ => {}
     }
+}
+
+fn has_no_pods(with: &Node) -> bool {
+    with.member("kind").and_then(Node::text).is_some_and(|kind| WITHOUT_PODS.contains(&kind))
 }
 
 /// Returns an integer that is written down.
