@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Deserializer};
 
-/// Reads metadata without the record of who manages which field, which is longer than the rest and is not read.
+/// Reads metadata and drops the record of who manages which field, which is longer than the rest and is not needed.
 pub(super) fn without_managed_fields<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<ObjectMeta, D::Error> {
