@@ -325,7 +325,7 @@ async fn as_many_texts_wait_as_the_flag_says() {
             let request = request.body(text.to_owned()).send();
             async { request.await.unwrap().status() }
         };
-        let mut long = tokio::spawn(validate(&text));
+        let (mut long, mut checked) = (tokio::spawn(validate(&text)), 0);
         // Until the long text is being checked, short ones are checked at once.
         let answers = loop {
             let mut short: FuturesUnordered<_> =
@@ -335,8 +335,9 @@ async fn as_many_texts_wait_as_the_flag_says() {
             }
             while short.next().await.is_some() {}
             if long.is_finished() {
-                let answer = long.await.unwrap();
-                assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE, "its check takes longer");
+                // It was refused because of a short one, or checked while this process was given no time.
+                checked += usize::from(long.await.unwrap() == StatusCode::OK);
+                assert!(checked < 20, "no short text was refused while the long one was checked");
                 long = tokio::spawn(validate(&text));
             }
         };
