@@ -676,7 +676,7 @@ fn an_input_that_cannot_be_used_is_an_error_and_no_placeholder() {
         ProgramOutput::run(&mut command).expect_exit_code(3).stderr
     };
     let error = run("namespace=a/b");
-    assert!(error.starts_with("error: Get AWS region and EKS cluster from configmap: "), "{error}");
+    assert!(error.starts_with("error: invalid input 'namespace': must be a namespace"), "{error}");
     assert!(run("scale_factor=9").contains("invalid input 'scale_factor'"));
     assert!(run("other=1").contains("unknown input 'other'"));
 }

@@ -131,11 +131,12 @@ async fn the_readmes_http_examples_work() {
 
 #[tokio::test]
 async fn a_second_run_is_refused_while_one_is_active() {
-    let service = SimulatedService::start(&[]);
+    // Slow enough to be active at the second request on a busy machine.
+    let service = SimulatedService::start_at_speed("30", &[]);
     let (_, started) = service.post("/run?runbook=relay-scale", json!({})).await;
     let (code, busy) = service.get("/run").await;
     assert_eq!(code, StatusCode::CONFLICT, "{busy:#}");
-    assert_eq!(busy["status"], "busy");
+    assert_eq!(busy["status"], "busy", "{busy:#}");
     assert_eq!(busy["run"], started["run"]);
     let cancel = format!("POST /runs/{}/cancel", started["run"].as_str().unwrap());
     assert_eq!(busy["choices"], json!([cancel]));

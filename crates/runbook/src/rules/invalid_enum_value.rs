@@ -24,15 +24,14 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         };
         let message = format!("{} is not a valid value for '{path}'", quoted(found));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
-        let mut diagnostic = match habits::enum_value(found, values) {
-            Some(meant) => diagnostic.replace(&meant),
-            None => {
-                let values = values.iter().map(String::as_str);
-                diagnostic.suggest(&diagnostics.spelling, found, values)
-            }
+        let Some(meant) = habits::enum_value(found, values) else {
+            let values = values.iter().map(String::as_str);
+            diagnostics.push(diagnostic.suggest(&diagnostics.spelling, found, values));
+            continue;
         };
-        // The nearest one may not be what is meant, and a few are quickly read.
-        if diagnostic.suggestion.is_some() && values.len() <= MAX_SHOWN {
+        let mut diagnostic = diagnostic.replace(&meant);
+        // A word with another meaning may be replaced by another one, and a few are quickly read.
+        if values.len() <= MAX_SHOWN && !meant.eq_ignore_ascii_case(found) {
             let values = format!("the values are {}", values.join(", "));
             diagnostic.help = diagnostic.help.map(|help| format!("{help} ({values})"));
         }
