@@ -61,11 +61,18 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         }
     }
     // A URL with a password is refused as such where one is called.
-    let refused: Vec<Range<usize>> = analysis
+    let refused = analysis
         .argument_issues()
         .filter(|issue| matches!(issue.kind, ArgumentIssueKind::InvalidFormat { .. }))
-        .map(|issue| issue.span.clone())
-        .collect();
+        .map(|issue| issue.span.clone());
+    // So is a Secret that is changed, with its values.
+    let steps = analysis.document.steps.iter().zip(&analysis.steps);
+    let patches = steps.filter_map(|(raw, step)| {
+        step.signature.filter(|action| action.name == "patch_object")?;
+        raw.with?.member("kind").filter(|kind| kind.text() == Some("Secret"))?;
+        Some(raw.with?.member("patch")?.span.clone())
+    });
+    let refused: Vec<Range<usize>> = refused.chain(patches).collect();
     let is_refused = |span: &Range<usize>| {
         refused.iter().any(|one| one.start <= span.start && span.end <= one.end)
     };

@@ -53,6 +53,7 @@ pub(crate) mod nested_call;
 pub(crate) mod no_change;
 pub(crate) mod no_effect;
 pub(crate) mod no_new_nodes;
+pub(crate) mod nodes_stay;
 pub(crate) mod not_printable;
 pub(crate) mod opposite_filters;
 pub(crate) mod opposite_steps;
@@ -170,6 +171,7 @@ rules![
     missing_else,
     possibly_undefined,
     possibly_null,
+    nodes_stay,
     not_printable,
     template_not_allowed,
     reserved_step_id,

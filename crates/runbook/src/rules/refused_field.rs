@@ -44,10 +44,13 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 // No field of a Secret is changed: the kind is the mistake, and it is one.
                 let is_secret = kind.is_secret();
                 let span = if is_secret { object.span("kind") } else { span };
-                diagnostics.push(Diagnostic::new(&RULE, span, why));
+                let diagnostic = Diagnostic::new(&RULE, span, why);
                 if is_secret {
+                    let help = "let a tool that keeps secrets do it, and revoke a value that is written down here";
+                    diagnostics.push(diagnostic.help(help));
                     break;
                 }
+                diagnostics.push(diagnostic);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::super::analysis::AnalyzedStep;
 use super::super::analysis::flow::SIZES;
-use super::super::document::{OnFailure, RawStep};
+use super::super::document::{OnFailure, RawStep, start_span};
 use super::super::registry::ActionKind;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -21,19 +21,30 @@ was copied, and one of its parameters was to be another one.",
 const AGAIN: [&str; 3] = ["emit_event", "run_job", "rollout_undo"];
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    let steps = &analysis.document.steps;
-    let pairs = steps.iter().zip(steps.iter().skip(1));
-    let analyzed = analysis.steps.iter().zip(analysis.steps.iter().skip(1));
-    for (index, ((one, two), (first, second))) in pairs.zip(analyzed).enumerate() {
+    let steps = || analysis.document.steps.iter().zip(&analysis.steps).enumerate();
+    // What is waited for, or read, between two changes is no other change.
+    let changes: Vec<_> = steps().filter(|(_, (_, step))| !is_wait_or_read(step)).collect();
+    for pair in changes.windows(2) {
+        let [(before, (one, first)), (index, (two, second))] = pair else { continue };
         if !is_same(one, two, first, second) {
             continue;
         }
-        let message = format!("this step does the same as '{}' before it", analysis.id(index));
-        let diagnostic = Diagnostic::new(&RULE, analysis.declaration(index + 1), message)
-            .label(analysis.declaration(index), "the same step")
+        let place = two.action.map_or_else(|| analysis.declaration(*index), start_span);
+        let message = format!("this step does the same as '{}' before it", analysis.id(*before));
+        let diagnostic = Diagnostic::new(&RULE, place, message)
+            .label(analysis.declaration(*before), "the same step")
             .help("change the parameter that was to be another one, or remove the step");
         diagnostics.push(diagnostic);
     }
+}
+
+/// Whether a step waits for pods or nodes, or reads something. Time, a person and a probe may be the reason of another
+/// change.
+fn is_wait_or_read(step: &AnalyzedStep<'_>) -> bool {
+    step.signature.is_some_and(|action| {
+        action.kind == ActionKind::Read
+            || ["wait_pods", "wait_rollout", "wait_nodes"].contains(&action.name.as_str())
+    })
 }
 
 fn is_same(

@@ -542,6 +542,9 @@ impl Syntax {
         match self {
             Self::Url => url::refusal(text),
             Self::Image => image::refusal(text),
+            Self::LabelSelector if text.matches('(').count() > text.matches(')').count() => {
+                Some("a ')' is missing: close the parenthesis")
+            }
             Self::LabelSelector if text.contains("=!") => {
                 Some("'=!' is not an operator: write '!=' for a label that has another value")
             }
@@ -642,8 +645,13 @@ impl Syntax {
             Self::AutoScalingGroupName | Self::ObjectPath => true,
         };
         let foreign = part.char_indices().find(|(_, c)| !is_allowed(*c));
-        // The two slashes of a URL.
-        let of_url = || (self == Self::Image).then(|| part.find("//"))?.map(|at| (at + 1, '/'));
+        // The scheme of a URL.
+        let of_url = || {
+            let at = (self == Self::Image).then(|| part.find("//"))??;
+            let before = part.get(..at).unwrap_or_default().trim_end_matches(':');
+            let start = before.rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+            Some((start, part[start..].chars().next()?))
+        };
         foreign.or_else(of_url)
     }
 }
