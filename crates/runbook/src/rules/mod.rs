@@ -171,7 +171,6 @@ rules![
     missing_else,
     possibly_undefined,
     possibly_null,
-    nodes_stay,
     not_printable,
     template_not_allowed,
     reserved_step_id,
@@ -238,6 +237,7 @@ rules![
     other_processes,
     no_effect,
     label_stays,
+    nodes_stay,
 ];
 
 /// Returns all rules, in the order of their codes.
