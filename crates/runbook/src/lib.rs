@@ -39,6 +39,7 @@ mod fixes;
 mod habits;
 mod inputs;
 mod json_schema;
+mod key_slips;
 #[cfg(feature = "validator")]
 pub mod language_server;
 mod library;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::document::start_span;
+use super::super::key_slips::similar;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -66,65 +67,3 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 
 /// The most keys that one is compared with, so that the time stays linear.
 const MAX_COMPARED: usize = 256;
-
-/// Returns the key that was meant: with two letters exchanged, or with one letter more, less or another inside of a
-/// word. Keys that differ in another way, such as `slot-a` and `slot-b`, or `app.example.com` and `apps.example.com`,
-/// are two.
-pub(super) fn similar<'n>(key: &str, others: &[&'n str]) -> Option<&'n str> {
-    others.iter().copied().find(|other| {
-        let (prefix, name) = parts(key);
-        let (other_prefix, other_name) = parts(other);
-        // A slip in the prefix is one only in letters that are exchanged: `app` and `apps` are two owners.
-        if name == other_name {
-            is_exchanged(prefix.as_bytes(), other_prefix.as_bytes())
-        } else {
-            let (name, other_name) = (name.as_bytes(), other_name.as_bytes());
-            prefix == other_prefix
-                && (is_exchanged(name, other_name)
-                    || is_other_letter(name, other_name)
-                    || has_one_more(name, other_name)
-                    || has_one_more(other_name, name))
-        }
-    })
-}
-
-/// Returns the prefix of a key, if it has one, and its name.
-fn parts(key: &str) -> (&str, &str) {
-    key.rsplit_once('/').unwrap_or(("", key))
-}
-
-/// Whether two letters that follow each other are exchanged.
-fn is_exchanged(one: &[u8], two: &[u8]) -> bool {
-    let same = one.iter().zip(two).take_while(|(a, b)| a == b).count();
-    match (&one[same..], &two[same..]) {
-        ([a, b, rest @ ..], [c, d, others @ ..]) => {
-            let are_letters = a.is_ascii_alphabetic() && b.is_ascii_alphabetic();
-            are_letters && a == d && b == c && rest == others
-        }
-        _ => false,
-    }
-}
-
-/// Whether a name has one letter more, inside of a word.
-fn has_one_more(longer: &[u8], shorter: &[u8]) -> bool {
-    let same = longer.iter().zip(shorter).take_while(|(a, b)| a == b).count();
-    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphabetic);
-    longer.len() == shorter.len() + 1
-        && longer[same + 1..] == shorter[same..]
-        && is_letter(longer.get(same))
-        && is_letter(longer.get(same + 1))
-        && same.checked_sub(1).is_some_and(|before| is_letter(longer.get(before)))
-}
-
-/// Whether one letter is another one, inside of a word that is long enough to be known again.
-fn is_other_letter(one: &[u8], two: &[u8]) -> bool {
-    const LEAST: usize = 6;
-    let same = one.iter().zip(two).take_while(|(a, b)| a == b).count();
-    let letters = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let before = one[..same].iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let after = one.get(same + 1..).map_or(0, letters);
-    let are_letters =
-        [one, two].iter().all(|name| name.get(same).is_some_and(u8::is_ascii_alphabetic));
-    let is_inside = before > 0 && after > 0 && before + after + 1 >= LEAST;
-    one.len() == two.len() && are_letters && is_inside && one[same + 1..] == two[same + 1..]
-}

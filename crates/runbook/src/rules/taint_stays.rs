@@ -2,8 +2,8 @@
 
 use super::super::analysis::flow::{simple_path, template_text};
 use super::super::document::start_span;
+use super::super::key_slips::similar;
 use super::super::yaml::Node;
-use super::label_stays::similar;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
