@@ -41,6 +41,8 @@ pub(crate) struct Callable {
     pub(crate) source: Arc<Source>,
     /// The effects of its steps.
     pub(crate) flow: Called,
+    /// The names of the actions of its steps, and of those of the runbooks that it calls.
+    pub(crate) actions: BTreeSet<String>,
     /// The place of the declaration of each input.
     declarations: BTreeMap<String, Range<usize>>,
     /// How deep its own calls are nested.
@@ -189,6 +191,7 @@ impl<'c> Calls<'c> {
                 called,
                 source: Arc::clone(&source),
                 flow: Called::new(analysis),
+                actions: actions(analysis),
                 declarations: declarations(analysis),
                 depth: analysis.callables.depth(),
             }))
@@ -199,6 +202,17 @@ impl<'c> Calls<'c> {
             CallProblem::Invalid { source, errors: errors.collect() }
         }))
     }
+}
+
+fn actions(analysis: &Analysis<'_>) -> BTreeSet<String> {
+    let mut actions = BTreeSet::new();
+    for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
+        match raw.call.and_then(Node::text).and_then(|name| analysis.callables.get(name)) {
+            Some(callable) => actions.extend(callable.actions.iter().cloned()),
+            None => actions.extend(step.signature.map(|action| action.name.clone())),
+        }
+    }
+    actions
 }
 
 fn declarations(analysis: &Analysis<'_>) -> BTreeMap<String, Range<usize>> {

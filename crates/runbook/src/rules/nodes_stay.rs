@@ -1,7 +1,8 @@
 //! A wait until nodes are gone that nothing ends.
 
 use super::super::document::start_span;
-use super::super::registry::ActionKind;
+use super::super::registry::{ActionKind, ActionSignature};
+use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -34,22 +35,20 @@ const LEAVING: [&str; 10] = [
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let mut drained: Option<usize> = None;
     for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
-        let mut actions = match (raw.call, step.signature) {
-            (Some(_), _) => {
-                let Some(actions) = actions_of_call(analysis, index) else { return };
-                actions
-            }
-            // What an unknown action does is not known.
-            (None, None) => return,
-            (None, Some(action)) => vec![action.name.as_str()],
+        let called = raw.call.and_then(Node::text).and_then(|name| analysis.callables.get(name));
+        let actions: Vec<&str> = match (raw.call, called, step.signature) {
+            (Some(_), Some(called), _) => called.actions.iter().map(String::as_str).collect(),
+            (None, _, Some(action)) => vec![&action.name],
+            // What an unknown action, or runbook, does is not known.
+            _ => return,
         };
         if actions.contains(&DRAINING) {
             drained = Some(index);
         }
-        actions.retain(|name| !LEAVING.contains(name));
         let leaves = actions.iter().all(|name| {
-            let action = analysis.registry.get(name);
-            action.is_some_and(|action| action.kind != ActionKind::Change && !action.asks)
+            let reads =
+                |action: &ActionSignature| action.kind != ActionKind::Change && !action.asks;
+            LEAVING.contains(name) || analysis.registry.get(name).is_some_and(reads)
         });
         if !leaves {
             return;
@@ -67,21 +66,4 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         diagnostics.push(diagnostic);
         return;
     }
-}
-
-/// Returns the actions of a called runbook, as its text names them; `None` where it calls others.
-fn actions_of_call<'a>(analysis: &'a Analysis<'_>, step: usize) -> Option<Vec<&'a str>> {
-    const KEY: &str = "action:";
-    let call = analysis.document.steps.get(step)?.call?;
-    let text = analysis.callables.get(call.text()?)?.source.text();
-    if text.contains("call:") {
-        return None;
-    }
-    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-    let actions = text.match_indices(KEY).filter_map(|(at, _)| {
-        let rest = text.get(at + KEY.len()..)?.trim_start();
-        let length = rest.bytes().take_while(|byte| is_name(*byte)).count();
-        rest.get(..length).filter(|name| analysis.registry.get(name).is_some())
-    });
-    Some(actions.collect())
 }
