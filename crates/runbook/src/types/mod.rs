@@ -306,15 +306,14 @@ impl Type {
 
     /// Returns the type of what is one of some words.
     pub(crate) fn words(words: &[&str]) -> Self {
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        union(&[], &words)
+        union(words.iter().copied())
     }
 
     /// Returns the type that accepts the values of this type and a word that is written down.
     #[must_use]
     pub(crate) fn join_word(self, word: &str) -> Self {
         match self {
-            Self::Enum(words) => union(&words, &[word.to_owned()]),
+            Self::Enum(words) => union(texts(&words).chain([word])),
             Self::Duration if word.parse::<super::duration::Duration>().is_ok() => Self::Duration,
             Self::Optional(of) => of.join_word(word).or_null(),
             other => other.join(Self::text()),
@@ -335,7 +334,7 @@ impl Type {
             (Optional(a), b) | (b, Optional(a)) => a.join(b).or_null(),
             (Integer(_), Integer(_)) => Self::integer(),
             (Integer(_) | Number(_), Integer(_) | Number(_)) => Self::number(),
-            (Enum(a), Enum(b)) => union(&a, &b),
+            (Enum(a), Enum(b)) => union(texts(&a).chain(texts(&b))),
             (String(_) | Duration | Enum(_), String(_) | Duration | Enum(_)) => Self::text(),
             // The items of an empty list are of any type.
             (List(of, _), List(_, LengthBounds { maximum: Some(0), .. }))
@@ -385,16 +384,20 @@ impl fmt::Display for Type {
 /// joined item by item, costs no more for each item than this.
 const MAX_WORDS: usize = 64;
 
-/// Returns the type of the words of two lists, each once. Too many words may be anything: names, durations.
-fn union(some: &[String], others: &[String]) -> Type {
-    let mut words: Vec<String> = Vec::with_capacity(some.len() + others.len());
-    for word in some.iter().chain(others) {
+/// Returns the type of what is one of some words. Too many words may be anything: names, durations.
+fn union<'w>(all: impl Iterator<Item = &'w str>) -> Type {
+    let mut words: Vec<String> = Vec::new();
+    for word in all {
         if words.len() > MAX_WORDS {
             return Type::Any;
         }
-        if !words.contains(word) {
-            words.push(word.clone());
+        if !words.iter().any(|known| known == word) {
+            words.push(word.to_owned());
         }
     }
     Type::Enum(words.into())
+}
+
+fn texts(words: &[String]) -> impl Iterator<Item = &str> {
+    words.iter().map(String::as_str)
 }
