@@ -608,7 +608,7 @@ impl Syntax {
             // A number can be a host, a port and a part of a path.
             Self::Url => start.contains("://").then_some("1"),
             // It can be a port, a part of the path, and a tag, but no digest.
-            Self::Image => (start.contains('/') && !start.contains('@')).then_some("1"),
+            Self::Image => start.contains('/').then_some("1"),
             _ => self.filler(),
         }
     }
@@ -645,11 +645,12 @@ impl Syntax {
             Self::AutoScalingGroupName | Self::ObjectPath => true,
         };
         let foreign = part.char_indices().find(|(_, c)| !is_allowed(*c));
-        // The scheme of a URL.
+        // The scheme of a URL, or two slashes within the path.
         let of_url = || {
-            let at = (self == Self::Image).then(|| part.find("//"))??;
-            let before = part.get(..at).unwrap_or_default().trim_end_matches(':');
-            let start = before.rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+            let slashes = (self == Self::Image).then(|| part.find("//"))??;
+            let scheme = part.get(..slashes)?.strip_suffix(':');
+            let Some(scheme) = scheme else { return Some((slashes + 1, '/')) };
+            let start = scheme.rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
             Some((start, part[start..].chars().next()?))
         };
         foreign.or_else(of_url)
@@ -692,6 +693,13 @@ mod tests {
         ] {
             assert_eq!(wanted.accepts(given), accepted, "{wanted:?} {given:?}");
         }
+    }
+
+    #[test]
+    fn slashes_of_an_image_are_refused_at_its_scheme_or_where_they_are() {
+        assert_eq!(Image.foreign_character("https://registry.example.com/a"), Some((0, 'h')));
+        assert_eq!(Image.foreign_character("registry.example.com/a//b:"), Some((23, '/')));
+        assert_eq!(Image.foreign_character("registry.example.com/a/b:"), None);
     }
 
     #[test]
