@@ -257,14 +257,14 @@ impl<'t> Analysis<'t> {
             && !self.template_issues().any(|(_, issue)| unread(issue))
     }
 
-    /// Returns the steps that change something: the action, the parameters, and what is known of the target.
+    /// Returns the steps that change something: the index, the action, the parameters, and what is known of the target.
     pub(crate) fn changes(
         &self,
-    ) -> impl Iterator<Item = (&'t ActionSignature, &'t Node, &flow::StepFlow)> {
+    ) -> impl Iterator<Item = (usize, &'t ActionSignature, &'t Node, &flow::StepFlow)> {
         let steps = self.document.steps.iter().zip(&self.steps).zip(&self.flow.steps);
-        steps.filter_map(|((raw, step), facts)| {
+        steps.enumerate().filter_map(|(index, ((raw, step), facts))| {
             let action = step.signature.filter(|action| action.kind == ActionKind::Change)?;
-            Some((action, raw.with?, facts))
+            Some((index, action, raw.with?, facts))
         })
     }
 

@@ -64,9 +64,14 @@ impl StepObject<'_, '_> {
         paths
     }
 
+    /// Returns the patch.
+    pub(crate) fn patch(&self) -> Option<&Node> {
+        self.with.member(self.uses.patch.as_deref()?)
+    }
+
     /// Returns the fields that the patch sets, by their keys, with their values and places. A template is a string.
     pub(crate) fn patched(&self) -> Vec<(Vec<String>, Json, Range<usize>)> {
-        let patch = self.uses.patch.as_deref().and_then(|patch| self.with.member(patch));
+        let patch = self.patch();
         let mut fields = Vec::new();
         for (key, value) in patch.and_then(Node::pairs).unwrap_or_default() {
             let Some(name) = key.text() else { continue };

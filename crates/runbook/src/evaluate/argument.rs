@@ -1,7 +1,7 @@
 //! A step's parameters, as written and compiled.
 
 use std::collections::BTreeSet;
-use std::hash::{Hash as _, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use minijinja::{Environment, ErrorKind};
@@ -117,22 +117,19 @@ impl Program {
     }
 }
 
-impl Argument {
-    /// Feeds a hasher so that equal arguments have the same hash.
-    pub(crate) fn hash_into(&self, hasher: &mut impl Hasher) {
+/// Equal arguments have the same hash; the type that a place requires says no more than the place.
+impl Hash for Argument {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
         match self {
             Self::Literal(value) => value.hash(hasher),
             Self::Template(expression) => expression.text.hash(hasher),
-            Self::List(items) => items.iter().for_each(|item| item.hash_into(hasher)),
-            Self::Map(fields) => {
-                for (name, value) in fields {
-                    name.hash(hasher);
-                    value.hash_into(hasher);
-                }
-            }
+            Self::List(items) => items.hash(hasher),
+            Self::Map(fields) => fields.hash(hasher),
         }
     }
+}
 
+impl Argument {
     /// Builds a list; a list of literals is itself a literal.
     pub(crate) fn list(items: Vec<Self>) -> Self {
         if items.iter().all(Self::is_literal) {

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::super::analysis::flow::{EffectKind, Reading, Size, Target, is_off, literal_integer};
-use super::super::registry::ActionKind;
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -22,10 +21,7 @@ const LIMITS: [(&str, &str, bool); 2] = [("max", "raise_max", true), ("min", "lo
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     let reading = Reading::new(analysis, &analysis.flow);
-    let steps = analysis.document.steps.iter().zip(&analysis.steps).zip(&analysis.flow.steps);
-    for (index, ((raw, step), facts)) in steps.enumerate() {
-        let action = step.signature.filter(|action| action.kind == ActionKind::Change);
-        let (Some(action), Some(with)) = (action, raw.with) else { continue };
+    for (index, action, with, facts) in analysis.changes() {
         check_order(with, diagnostics);
         let Some(node) = with.member("desired") else { continue };
         let single = facts.size.as_ref().map(|size| (facts.target.as_ref(), size, &facts.before));
@@ -86,11 +82,11 @@ fn read_limit(
 
 /// Whether a step after the one that tells a limit of a group may have changed it, with the size that it asks for.
 fn is_moved(analysis: &Analysis<'_>, group: &Target, flag: &str, steps: Range<usize>) -> bool {
-    let since = steps.skip(1).filter_map(|index| {
+    let mut since = steps.skip(1).filter_map(|index| {
         Some((analysis.document.steps.get(index)?, analysis.flow.steps.get(index)?))
     });
     let may_be_it = |target: Option<&Target>| target.is_none_or(|target| !target.differs(group));
-    since.into_iter().any(|(raw, facts)| match raw.with {
+    since.any(|(raw, facts)| match raw.with {
         // A called runbook has flags of its own.
         _ if raw.call.is_some() => true,
         Some(with) if !is_off(with, flag) => {

@@ -1,7 +1,7 @@
 //! An item that a `for_each` has twice.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::hash::{BuildHasher as _, RandomState};
 
 use super::super::document::start_span;
 use super::super::evaluate::Argument;
@@ -29,9 +29,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             _ => continue,
         };
         // The first of equal items, by their hash: a list may have thousands.
-        let mut seen: HashMap<u64, Vec<usize>> = HashMap::new();
+        let (hashes, mut seen) = (RandomState::new(), HashMap::<u64, Vec<usize>>::new());
         for (index, item) in items.iter().enumerate() {
-            let alike = seen.entry(hash_of(item)).or_default();
+            let alike = seen.entry(hashes.hash_one(item)).or_default();
             let Some(first) = alike.iter().copied().find(|first| items[*first] == *item) else {
                 alike.push(index);
                 continue;
@@ -42,11 +42,4 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic.label(start_span(&nodes[first]), "it is first here"));
         }
     }
-}
-
-/// Returns a number that is the same for equal items.
-fn hash_of(item: &Argument) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    item.hash_into(&mut hasher);
-    hasher.finish()
 }

@@ -24,7 +24,7 @@ twice says nothing more, and is probably another one that was misspelled. A comm
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for issue in &analysis.document.issues {
         if let DocumentIssueKind::Input(InputIssueKind::DuplicateValue(first)) = &issue.kind {
-            diagnostics.push(twice(analysis.source.text(), issue.span.clone(), first.clone()));
+            diagnostics.push(twice(analysis, issue.span.clone(), first.clone()));
         }
     }
     for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
@@ -54,7 +54,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 let span = template::span::of_expr(text, expr);
                 SourceMap::new(file, site.node).range(span)
             };
-            diagnostics.push(twice(file, place(second), place(first)));
+            diagnostics.push(twice(analysis, place(second), place(first)));
         }
     }
 }
@@ -67,10 +67,11 @@ fn must_differ(params: &RecordType, list: &str) -> bool {
     })
 }
 
-fn twice(text: &str, span: Range<usize>, first: Range<usize>) -> Diagnostic {
+fn twice(analysis: &Analysis<'_>, span: Range<usize>, first: Range<usize>) -> Diagnostic {
     /// The longest value that is repeated in the message.
     const MAX_SHOWN: usize = 60;
-    let value = text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
+    let value =
+        analysis.source.text().get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
     let is_short = value.len() <= MAX_SHOWN && !value.contains(['\n', '{', '[']);
     let message = if is_short && !value.is_empty() {
         format!("'{value}' is in the list twice")
@@ -93,7 +94,7 @@ fn check_kept_workloads(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) 
         let Some(place) = place.map(|node| node.span.clone()) else { continue };
         match seen.get(&workload) {
             Some(first) => {
-                diagnostics.push(twice(analysis.source.text(), start_span(item), first.clone()));
+                diagnostics.push(twice(analysis, start_span(item), first.clone()));
             }
             None => drop(seen.insert(workload, place)),
         }
@@ -139,11 +140,7 @@ fn check_items(analysis: &Analysis<'_>, list: &Node, diagnostics: &mut Diagnosti
                 place.insert(start_span(item));
             }
             Entry::Occupied(first) => {
-                diagnostics.push(twice(
-                    analysis.source.text(),
-                    start_span(item),
-                    first.get().clone(),
-                ));
+                diagnostics.push(twice(analysis, start_span(item), first.get().clone()));
             }
         }
     }

@@ -66,11 +66,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         .filter(|issue| matches!(issue.kind, ArgumentIssueKind::InvalidFormat { .. }))
         .map(|issue| issue.span.clone());
     // So is a Secret that is changed, with its values.
-    let steps = analysis.document.steps.iter().zip(&analysis.steps);
-    let patches = steps.filter_map(|(raw, step)| {
-        step.signature.filter(|action| action.name == "patch_object")?;
-        raw.with?.member("kind").filter(|kind| kind.text() == Some("Secret"))?;
-        Some(raw.with?.member("patch")?.span.clone())
+    let patches = analysis.objects().filter_map(|object| {
+        object.kind.as_ref().ok().filter(|kind| kind.is_secret())?;
+        Some(object.patch()?.span.clone())
     });
     let refused: Vec<Range<usize>> = refused.chain(patches).collect();
     let is_refused = |span: &Range<usize>| {
@@ -93,12 +91,8 @@ const HELP: &str =
 fn named_values(node: &Node, found: &mut Vec<Secret>) {
     for (key, value) in node.pairs().unwrap_or_default() {
         let name = key.text().filter(|name| secrets::is_secret_word(name));
-        let is_plain = |name, value| {
-            secrets::is_time(value) || !secrets::names_password(name) && secrets::is_plain(value)
-        };
-        let is_named =
-            name.is_some_and(|name| value.text().is_some_and(|value| !is_plain(name, value)));
-        if is_named && !is_told(found, value) && value.text().is_some_and(is_random) {
+        let is_secret = name.zip(value.text()).is_some_and(|(name, value)| is_random(name, value));
+        if is_secret && !is_told(found, value) {
             found.push(Secret { span: inside(value), kind: "a password or token" });
         }
         named_values(value, found);
@@ -122,8 +116,8 @@ fn inside(value: &Node) -> Range<usize> {
     value.span.start + quote..value.span.end.saturating_sub(quote)
 }
 
-/// Whether a value is no word or name, such as that of the Secret which has the password.
-fn is_random(value: &str) -> bool {
+/// Whether the value of a name is no word or name, such as that of the Secret which has the password.
+fn is_random(name: &str, value: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || b"-._/ ".contains(&byte);
     let is_name =
         value.contains('-') && value.bytes().all(|byte| is_plain(byte) || byte.is_ascii_digit());
@@ -131,6 +125,8 @@ fn is_random(value: &str) -> bool {
         && !value.contains(char::is_whitespace)
         && !value.bytes().all(is_plain)
         && !is_name
+        && !secrets::is_time(value)
+        && (secrets::names_password(name) || !secrets::is_plain(value))
 }
 
 /// Whether values of a type can be secrets: a number is none, and neither is the name of an object.

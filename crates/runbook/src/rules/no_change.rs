@@ -42,7 +42,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             check_repeated(analysis, step, name, node, diagnostics);
         }
     }
-    for (_, with, facts) in analysis.changes() {
+    for (_, _, with, facts) in analysis.changes() {
         if let Some(node) = with.member("factor").filter(|node| literal_integer(node) == Some(1)) {
             let message = "a factor of 1 changes nothing";
             diagnostics
@@ -57,7 +57,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             report(analysis, name, node, *by, diagnostics);
         }
     }
-    for (_, with, facts) in analysis.changes().filter(|(_, _, facts)| !facts.acts.is_empty()) {
+    for (_, _, with, facts) in analysis.changes().filter(|(_, _, _, facts)| !facts.acts.is_empty())
+    {
         let Some((by, parameter)) = acts(facts) else { continue };
         let names = SIZES.iter().copied().map(Some).chain([parameter]).flatten();
         let Some((name, node)) = names.rev().find_map(|name| Some((name, with.member(name)?)))

@@ -1,6 +1,6 @@
 //! A change of what was selected because it has that state already.
 
-use super::super::analysis::flow::{simple_path, template_text};
+use super::super::analysis::flow::{lets_others_act, simple_path, template_text};
 use super::super::yaml::{Node, ScalarValue};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -44,9 +44,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             let mut between = analysis.steps.get(index + 1..at)?.iter();
             // A person, a job or a called runbook may have changed it, too.
             let is_changed = between.any(|step| {
-                step.signature.is_none_or(|one| {
-                    one.asks || one.name == "run_job" || family.contains(&one.name.as_str())
-                })
+                step.signature
+                    .is_none_or(|one| lets_others_act(one) || family.contains(&one.name.as_str()))
             });
             if is_changed {
                 return None;

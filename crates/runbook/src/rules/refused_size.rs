@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::super::analysis::flow::{Reading, Target, simple_path, template_text};
+use super::super::analysis::flow::{Reading, Target, lets_others_act, simple_path, template_text};
 use super::super::registry::ActionKind;
 use super::super::yaml::{Node, ScalarValue};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
@@ -40,8 +40,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             groups.clear();
             continue;
         };
-        // A person may do something to any of them.
-        if action.asks {
+        // They may do something to any of them.
+        if lets_others_act(action) {
             groups.clear();
         }
         let Some(target) = &facts.target else {

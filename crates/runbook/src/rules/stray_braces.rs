@@ -33,24 +33,21 @@ fn check_value(node: &Node, diagnostics: &mut Diagnostics) {
     if let Some(pairs) = node.pairs() {
         return pairs.iter().for_each(|(_, value)| check_value(value, diagnostics));
     }
-    if !node.text().is_some_and(|text| text.contains("}}") && !text.contains("{{")) {
-        return;
-    }
-    // Braces within braces, as in JSON.
-    let mut open = 0_usize;
-    let text = node.text().unwrap_or_default();
-    let is_balanced = text.chars().all(|character| match character {
-        '{' => {
-            open += 1;
-            true
-        }
-        '}' => open.checked_sub(1).map(|left| open = left).is_some(),
-        _ => true,
-    });
-    if is_balanced && open == 0 {
+    let is_stray = |text: &str| text.contains("}}") && !text.contains("{{") && !is_balanced(text);
+    if !node.text().is_some_and(is_stray) {
         return;
     }
     let message = "'}}' is a part of this text: no template begins before it";
     let diagnostic = Diagnostic::new(&RULE, start_span(node), message);
     diagnostics.push(diagnostic.help("remove the braces: the value has no templates"));
+}
+
+/// Whether each brace that is opened is closed, as in JSON.
+fn is_balanced(text: &str) -> bool {
+    let open = text.chars().try_fold(0_usize, |open, character| match character {
+        '{' => Some(open + 1),
+        '}' => open.checked_sub(1),
+        _ => Some(open),
+    });
+    open == Some(0)
 }

@@ -137,9 +137,6 @@ const PATCHING: &str = "patch_object";
 const WITHOUT_PODS: [&str; 6] =
     ["ConfigMap", "Secret", "Service", "Namespace", "Ingress", "PodDisruptionBudget"];
 
-/// The action that runs a program of the user's.
-const RUNNING: &str = "run_job";
-
 /// The most targets that are known at a time.
 const MAX_TARGETS: usize = 32;
 
@@ -221,10 +218,7 @@ impl Reading<'_, '_> {
     fn effect(&self, raw: &RawStep<'_>, step: &AnalyzedStep<'_>, is_certain: bool) -> Effect {
         let is_repeated = raw.for_each.is_some();
         let (target, kind) = match (step.signature, raw.with) {
-            // A person, and a job, may change anything meanwhile.
-            (Some(action), _) if action.asks || action.name == RUNNING => {
-                (None, EffectKind::Anything)
-            }
+            (Some(action), _) if lets_others_act(action) => (None, EffectKind::Anything),
             // An object that has no pods of its own.
             (Some(action), Some(with)) if action.name == PATCHING && has_no_pods(with) => {
                 (None, EffectKind::Change { moves_pods: false, replaces: false })
@@ -355,6 +349,11 @@ fn apply(known: &mut HashMap<Target, Known>, index: usize, effect: &Effect) {
         }
         _ => {}
     }
+}
+
+/// Whether a person, or a program of the user's, may change anything while a step waits for them.
+pub(crate) fn lets_others_act(action: &ActionSignature) -> bool {
+    action.asks || action.name == "run_job"
 }
 
 fn has_no_pods(with: &Node) -> bool {
