@@ -232,10 +232,9 @@ impl<'d> ActionRun<'d> {
         Ok(receipt)
     }
 
-    async fn complete(&mut self, action: &ActionDef, output: &Value) -> Result<(), StoreError> {
-        self.scope.insert(&self.step.id, output);
+    async fn complete(&self, action: &ActionDef, output: &Value) -> Result<(), StoreError> {
         self.driver.add_known_targets(action, output);
-        let message = log_message(self.step, &self.scope);
+        let message = log_message(self.step, &self.scope, output);
         let (revision, output) = (action.revision, output.into());
         self.append(StepEvent::StepCompleted { revision, output, message }).await
     }

@@ -11,11 +11,11 @@ use crate::{
     },
     lease::HeldLease,
 };
-use runbook::{ActionKind, EvaluationScope, OnFailure, Step};
+use runbook::{ActionKind, EvaluationScope, OnFailure, Runbook, Step};
 
-/// Steps, and what their templates can use.
+/// The steps of a runbook, and what their templates can use.
 pub(super) struct Block<'r> {
-    pub(super) steps: &'r [Step],
+    pub(super) runbook: &'r Runbook,
     /// The step, or item, that calls the runbook of the steps; none at the top level.
     pub(super) caller: Option<Caller>,
     pub(super) scope: EvaluationScope,
@@ -63,12 +63,16 @@ impl Driver<'_> {
         &self,
         block: &mut Block<'_>,
     ) -> Result<ForwardOutcome, StopReason> {
-        let steps = block.steps;
+        let steps = &block.runbook.steps;
+        let unused_after = block.runbook.unused_after();
         let read_again = self.steps_to_read_again(block);
         // Without a change there was no lock: another run may have changed since what was read before.
         let has_been_alone = self.lease.as_ref().is_none_or(HeldLease::is_continued);
         let begins_again = !has_been_alone && !self.run().head.has_changed;
         for (index, step) in steps.iter().enumerate() {
+            // A large cluster has outputs of megabytes.
+            let unused = index.checked_sub(1).map(|before| &unused_after[before]);
+            unused.into_iter().flatten().for_each(|id| block.scope.remove(id));
             let path = block.path(step);
             if let Some(failure) = self.left_at(&path) {
                 return self.leave(block, step, failure).await;
@@ -157,7 +161,7 @@ impl Driver<'_> {
             matches!(outcome, Some(StepOutcome::Failed { then: AfterFailure::Stop, .. }))
                 && !is_skipped(step)
         };
-        let steps = block.steps;
+        let steps = &block.runbook.steps;
         let Some(stopped) = steps.iter().position(has_stopped) else { return Vec::new() };
         if run.has_decided(&block.path(&steps[stopped])) {
             return Vec::new();

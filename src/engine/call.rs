@@ -20,13 +20,13 @@ impl Driver<'_> {
         called: &CalledRunbook,
         step: &Step,
         path: &StepPath,
-        mut scope: EvaluationScope,
+        scope: EvaluationScope,
         deadline: Deadline,
     ) -> Result<Value, StopReason> {
         let runbook = called.runbook();
         let inputs = self.decided_inputs(called, step, path, &scope).await?;
         let mut block = Block {
-            steps: &runbook.steps,
+            runbook,
             caller: Some(Caller { path: path.clone(), deadline }),
             scope: EvaluationScope::new(&inputs),
         };
@@ -40,8 +40,7 @@ impl Driver<'_> {
             }
         }
         let output = runbook.outputs(&block.scope)?;
-        scope.insert(&step.id, &output);
-        let message = log_message(step, &scope);
+        let message = log_message(step, &scope, &output);
         let event = StepEvent::StepCompleted { revision: 0, output: (&output).into(), message };
         self.append(Event::step(path, event)).await?;
         Ok(output)

@@ -148,8 +148,8 @@ impl Driver<'_> {
         let is_rolling_back = self.run().head.is_rolling_back();
         if !is_rolling_back {
             let scope = EvaluationScope::new(self.run().inputs());
-            let steps = &self.checked.runbook().steps;
-            let mut block = Block { steps, caller: None, scope };
+            let runbook = self.checked.runbook();
+            let mut block = Block { runbook, caller: None, scope };
             let outcome = match self.run_steps(&mut block).await? {
                 ForwardOutcome::Completed => Some(self.success_outcome()),
                 ForwardOutcome::Stopped | ForwardOutcome::Left(_) => Some(RunOutcome::Failed),

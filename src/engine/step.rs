@@ -199,9 +199,14 @@ pub(super) fn revision_of(step: &Step) -> u32 {
     actions::find(&step.action).map_or(0, |action| action.revision)
 }
 
-/// Returns the message of a step that has succeeded. What was done is done: a message that cannot be rendered does not
-/// undo it.
-pub(super) fn log_message(step: &Step, scope: &EvaluationScope) -> Option<String> {
-    step.message(scope)
+/// Returns the message of a step that has succeeded with an output. What was done is done: a message that cannot be
+/// rendered does not undo it.
+pub(super) fn log_message(step: &Step, scope: &EvaluationScope, output: &Value) -> Option<String> {
+    if !step.has_message() {
+        return None;
+    }
+    let mut scope = scope.clone();
+    scope.insert(&step.id, output);
+    step.message(&scope)
         .unwrap_or_else(|error| Some(format!("(cannot render the step's `log` message: {error})")))
 }

@@ -1,6 +1,6 @@
 //! The checked runbook, which the engine interprets. It owns its data and borrows nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,22 @@ impl Runbook {
                 .map(|output| Some((output.name.to_owned(), output.argument.as_ref()?.compile())))
                 .collect::<Option<_>>()?,
         })
+    }
+
+    /// Returns, for each step, the ids of the steps whose outputs no template uses after it.
+    pub fn unused_after(&self) -> Vec<Vec<&str>> {
+        let mut rest: HashSet<&str> = self.steps.iter().map(|step| step.id.as_str()).collect();
+        self.outputs.iter().flat_map(|(_, output)| output.words()).for_each(|word| {
+            rest.remove(word);
+        });
+        let mut unused: Vec<Vec<&str>> = Vec::with_capacity(self.steps.len());
+        for step in self.steps.iter().rev() {
+            let last_used = step.templates().flat_map(CompiledArgument::words);
+            let last_used = last_used.chain([step.id.as_str()]);
+            unused.push(last_used.filter_map(|word| rest.take(word)).collect());
+        }
+        unused.reverse();
+        unused
     }
 
     /// Whether another runbook takes the same inputs, with the same defaults.
@@ -514,6 +530,18 @@ impl Step {
         values.flat_map(of_item).collect()
     }
 
+    /// Returns everything in the step that is evaluated.
+    fn templates(&self) -> impl Iterator<Item = &CompiledArgument> {
+        let Self { for_each, at_once, display_name, description, arguments, when, log, .. } = self;
+        let optional = [for_each, at_once, display_name, description, when, log];
+        optional.into_iter().flatten().chain([arguments])
+    }
+
+    /// Returns whether there is a message to log after success.
+    pub fn has_message(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// Returns the message to log after success; the scope must have the step's own output.
     ///
     /// # Errors
@@ -580,6 +608,29 @@ mod tests {
             assert!(!times_asked(limit));
             assert_eq!(asked.get(), limit + 1, "nothing is asked or done after that");
         }
+    }
+
+    #[test]
+    fn an_output_is_unused_after_the_last_step_that_names_it_anywhere() {
+        let text = r#"
+name: unused
+steps:
+  - {id: one, action: find_group, with: {region: us-west-2}, log: "{{ one.size }}"}
+  - {id: two, name: "{{ one.name }}", action: find_group, with: {region: "{{ one.region }}"}}
+  - {id: three, action: find_group, with: {region: us-west-2}}
+  - {id: four, when: "{{ two.nodes[:1] | length > 0 }}", action: scale, with: {group: "{{ two }}", desired: 2}}
+  - {id: five, action: find_group, with: {region: us-west-2}, log: "{{ three.size }}"}
+outputs: {size: "{{ four.before | default(0) }}"}
+"#;
+        let registry = crate::editor_tests::registry();
+        let checked = crate::check(&crate::Source::new("unused.yaml", text), &registry);
+        let runbook = checked.runbook.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
+        let unused: [&[&str]; 5] = [&[], &["one"], &[], &["two"], &["three", "five"]];
+        let found = runbook.unused_after().into_iter().map(|mut ids| {
+            ids.sort_by_key(|id| runbook.steps.iter().position(|step| step.id == *id));
+            ids
+        });
+        assert!(found.eq(unused));
     }
 
     /// The engine moves runbooks between tasks.

@@ -263,6 +263,12 @@ impl CompiledArgument {
         known.filter_map(|template| template.evaluate(scope).err()).collect()
     }
 
+    /// Returns the words of every template in the parameter, among which are all names that it uses.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
+        let is_between = |symbol: char| !symbol.is_alphanumeric() && symbol != '_';
+        self.templates().into_iter().flat_map(move |template| template.text.split(is_between))
+    }
+
     /// Returns every template in the parameter.
     pub(super) fn templates(&self) -> Vec<&CompiledExpression> {
         match self {

@@ -38,6 +38,23 @@ impl EvaluationScope {
         }
     }
 
+    /// Removes the output of a step that no further template uses.
+    pub fn remove(&mut self, step: &str) {
+        if !self.has(step) {
+            return;
+        }
+        let is_alone = Arc::get_mut(&mut self.bindings).is_some_and(|own| own.beneath.is_none());
+        if !is_alone {
+            self.bindings = Arc::new(self.bindings.flat());
+        }
+        // No other scope has it now.
+        if let Some(bindings) = Arc::get_mut(&mut self.bindings)
+            && let Some(removed) = bindings.own.remove(step)
+        {
+            bindings.size = bindings.size.saturating_sub(removed.size);
+        }
+    }
+
     /// Returns the scope of one item of a step that runs for each of several.
     #[must_use]
     pub fn with_each(&self, each: &Json) -> Self {
@@ -121,15 +138,20 @@ impl Bindings {
             let depth = beneath.as_ref().map_or(0, |beneath| beneath.depth + 1);
             return Self { own: BTreeMap::new(), beneath, depth, size };
         }
+        beneath.flat()
+    }
+
+    /// Returns one layer with all values.
+    fn flat(&self) -> Self {
         let mut own = BTreeMap::new();
-        let mut layer = Some(beneath);
+        let mut layer = Some(self);
         while let Some(bindings) = layer {
             for (name, bound) in &bindings.own {
                 own.entry(name.clone()).or_insert_with(|| bound.clone());
             }
-            layer = bindings.beneath.as_ref();
+            layer = bindings.beneath.as_deref();
         }
-        Self { own, beneath: None, depth: 0, size }
+        Self { own, beneath: None, depth: 0, size: self.size }
     }
 
     fn insert(&mut self, name: &str, bound: Bound) {

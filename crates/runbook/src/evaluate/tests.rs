@@ -54,6 +54,24 @@ fn scope() -> EvaluationScope {
     scope
 }
 
+#[test]
+fn an_output_that_is_removed_is_in_no_scope_but_those_that_had_it() {
+    let mut scope = scope();
+    let size = scope.size();
+    scope.insert("other", &json!([1, 2]));
+    let mut shared = scope.clone();
+    shared.insert("third", &json!("three"));
+    shared.remove("group");
+    shared.remove("group");
+    let has =
+        |scope: &EvaluationScope| ["inputs", "group", "other", "third"].map(|id| scope.has(id));
+    assert_eq!(has(&shared), [true, false, true, true]);
+    assert_eq!(has(&scope), [true, true, true, false]);
+    scope.remove("other");
+    assert_eq!(has(&scope), [true, true, false, false]);
+    assert_eq!(scope.size(), size);
+}
+
 /// Infers the type of a template, or returns its first issue.
 fn inferred(text: &str) -> Result<Type, String> {
     let template = template::parse(text).map_err(|issue| format!("{:?}", issue.kind))?;
