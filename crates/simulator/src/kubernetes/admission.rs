@@ -296,8 +296,8 @@ impl NamespaceUsage {
 fn usage_in(store: &ObjectStore, namespace: &str) -> Amounts {
     let mut total = Amounts::new();
     for resource in KINDS.into_iter().filter(|resource| resource.namespaced) {
-        for object in store.list(resource, Some(namespace)) {
-            for (key, amount) in usage_of(resource, object) {
+        for object in store.read_all(resource, Some(namespace)) {
+            for (key, amount) in usage_of(resource, &object) {
                 *total.entry(key).or_default() += amount;
             }
         }

@@ -3,6 +3,7 @@
 //! which it began. Does not interpret the objects, except as the indexes and the usage of quotas say.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -23,7 +24,7 @@ const HISTORY: usize = 4_096;
 const UNSENT_HISTORY: usize = 20_000;
 
 /// A namespace and a name.
-type ObjectKey = (String, String);
+pub(crate) type ObjectKey = (String, String);
 type ResourceKey = (&'static str, &'static str);
 
 /// The rank of a kind in the table, and an object of it.
@@ -67,9 +68,9 @@ impl IndexedKeys {
 }
 
 /// An object as it is kept.
-enum KeptObject {
+pub(crate) enum KeptObject {
     Whole(Arc<Value>),
-    /// As JSON, which takes a fifth of the memory, and whole again since it was read.
+    /// As JSON, which takes a fifth of the memory. It is whole as well since it was borrowed, until it changes.
     Text(Box<str>, OnceLock<Arc<Value>>),
 }
 
@@ -85,14 +86,39 @@ impl KeptObject {
         }
     }
 
-    fn object(&self) -> &Arc<Value> {
-        let read = |text: &str| {
-            let object = serde_json::from_str(text).expect("the text was made of an object");
-            Arc::new(object::compact(object))
-        };
+    /// Returns the object, which stays whole.
+    fn borrow(&self) -> &Arc<Value> {
         match self {
             Self::Whole(object) => object,
-            Self::Text(text, whole) => whole.get_or_init(|| read(text)),
+            Self::Text(text, whole) => whole.get_or_init(|| parse(text)),
+        }
+    }
+
+    /// Returns the object, and keeps no more of it than before.
+    fn read(&self) -> Arc<Value> {
+        match self {
+            Self::Whole(object) => Arc::clone(object),
+            Self::Text(text, whole) => whole.get().map_or_else(|| parse(text), Arc::clone),
+        }
+    }
+}
+
+fn parse(text: &str) -> Arc<Value> {
+    let object = serde_json::from_str(text).expect("the text was made of an object");
+    Arc::new(object::compact(object))
+}
+
+/// An object in a list, which need not be read to be counted.
+pub(crate) enum ListedObject<'a> {
+    Now(&'a KeptObject),
+    Before(&'a Arc<Value>),
+}
+
+impl ListedObject<'_> {
+    pub(crate) fn read(&self) -> Arc<Value> {
+        match self {
+            Self::Now(kept) => kept.read(),
+            Self::Before(object) => Arc::clone(object),
         }
     }
 }
@@ -174,8 +200,17 @@ impl ObjectStore {
     }
 
     pub(crate) fn get(&self, resource: &Kind, namespace: &str, name: &str) -> Option<&Arc<Value>> {
+        self.kept(resource, namespace, name).map(KeptObject::borrow)
+    }
+
+    /// Returns the same as `get`. What reads objects of any kind calls this: it keeps none whole that is kept as text.
+    pub(crate) fn read(&self, resource: &Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.kept(resource, namespace, name).map(KeptObject::read)
+    }
+
+    fn kept(&self, resource: &Kind, namespace: &str, name: &str) -> Option<&KeptObject> {
         let key = (namespace.to_owned(), name.to_owned());
-        self.objects.get(&resource.key())?.get(&key).map(KeptObject::object)
+        self.objects.get(&resource.key())?.get(&key)
     }
 
     /// Returns the objects of a kind, of one namespace or of all.
@@ -184,20 +219,33 @@ impl ObjectStore {
         resource: &Kind,
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = &'a Arc<Value>> {
-        self.entries(resource, namespace).map(|(_, object)| object)
+        self.entries(resource, namespace, None).map(|(_, kept)| kept.borrow())
     }
 
+    /// Returns the same as `list`, as [`read`](Self::read) does.
+    pub(crate) fn read_all<'a>(
+        &'a self,
+        resource: &Kind,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = Arc<Value>> + use<'a> {
+        self.entries(resource, namespace, None).map(|(_, kept)| kept.read())
+    }
+
+    /// Returns the objects of a kind, of one namespace or of all, that are listed after a place.
     fn entries<'a>(
         &'a self,
         resource: &Kind,
         namespace: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<Value>)> {
-        let first = (namespace.unwrap_or_default().to_owned(), String::new());
+        after: Option<&ObjectKey>,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a KeptObject)> + use<'a> {
+        let first = match after {
+            Some(after) => Bound::Excluded(after.clone()),
+            None => Bound::Included((namespace.unwrap_or_default().to_owned(), String::new())),
+        };
         let all = self.objects.get(&resource.key());
         all.into_iter()
-            .flat_map(move |all| all.range(first.clone()..))
+            .flat_map(move |all| all.range((first.clone(), Bound::Unbounded)))
             .take_while(move |((own, _), _)| namespace.is_none_or(|wanted| wanted == own))
-            .map(|(key, kept)| (key, kept.object()))
     }
 
     /// Returns the objects that an index has under a value, in the order of the kinds and of their lists.
@@ -206,10 +254,23 @@ impl ObjectStore {
         index: Index,
         value: &str,
     ) -> impl Iterator<Item = (&'static Kind, &'a Arc<Value>)> {
+        self.found(index, value).map(|(resource, kept)| (resource, kept.borrow()))
+    }
+
+    /// Returns the same as `find`, as [`read`](Self::read) does.
+    pub(crate) fn read_found(&self, index: Index, value: &str) -> impl Iterator<Item = Arc<Value>> {
+        self.found(index, value).map(|(_, kept)| kept.read())
+    }
+
+    fn found<'a>(
+        &'a self,
+        index: Index,
+        value: &str,
+    ) -> impl Iterator<Item = (&'static Kind, &'a KeptObject)> + use<'a> {
         let keys = self.indexes.get(&(index, value.to_owned()));
         keys.into_iter().flat_map(IndexedKeys::iter).filter_map(|(rank, key)| {
             let resource = KINDS[*rank];
-            Some((resource, self.objects.get(&resource.key())?.get(key)?.object()))
+            Some((resource, self.objects.get(&resource.key())?.get(key)?))
         })
     }
 
@@ -218,33 +279,36 @@ impl ObjectStore {
         &self.usage
     }
 
-    /// Returns the objects of a kind as they were at a version.
-    pub(crate) fn list_at(
-        &self,
+    /// Returns the objects of a kind as they were at a version, from the first one that is listed after a place.
+    pub(crate) fn list_at<'a>(
+        &'a self,
         resource: &Kind,
-        namespace: Option<&str>,
+        namespace: Option<&'a str>,
         version: u64,
-    ) -> Result<Vec<Arc<Value>>, Compacted> {
+        after: Option<&ObjectKey>,
+    ) -> Result<Box<dyn Iterator<Item = ListedObject<'a>> + 'a>, Compacted> {
         let changes = self.since(version)?;
+        let now = self.entries(resource, namespace, after);
         if version == self.version {
-            return Ok(self.list(resource, namespace).cloned().collect());
+            return Ok(Box::new(now.map(|(_, kept)| ListedObject::Now(kept))));
         }
-        let key_of = |object| (object::namespace(object), object::name(object));
-        let mut objects: BTreeMap<(&str, &str), &Arc<Value>> = self
-            .entries(resource, namespace)
-            .map(|((namespace, name), object)| ((namespace.as_str(), name.as_str()), object))
+        let mut objects: BTreeMap<(&str, &str), ListedObject<'_>> = now
+            .map(|((namespace, name), kept)| {
+                ((namespace.as_str(), name.as_str()), ListedObject::Now(kept))
+            })
             .collect();
+        let after = after.map(|(namespace, name)| (namespace.as_str(), name.as_str()));
         for change in changes.rev().filter(|change| change.resource == resource) {
-            let key = key_of(&change.object);
-            if namespace.is_some_and(|wanted| wanted != key.0) {
+            let key = (object::namespace(&change.object), object::name(&change.object));
+            if namespace.is_some_and(|wanted| wanted != key.0) || Some(key) <= after {
                 continue;
             }
             match &change.before {
-                Some(before) => objects.insert(key, before),
+                Some(before) => objects.insert(key, ListedObject::Before(before)),
                 None => objects.remove(&key),
             };
         }
-        Ok(objects.into_values().cloned().collect())
+        Ok(Box::new(objects.into_values()))
     }
 
     /// Returns the changes after a version, oldest first.
@@ -280,7 +344,7 @@ impl ObjectStore {
     fn keep(&mut self, resource: &'static Kind, object: &Arc<Value>) -> Option<Arc<Value>> {
         let objects = self.objects.entry(resource.key()).or_default();
         let before = objects.insert(key_of(object), KeptObject::new(resource, object));
-        before.map(|before| Arc::clone(before.object()))
+        before.map(|before| before.read())
     }
 
     /// Removes an object and returns it with the version of its deletion.
@@ -292,7 +356,7 @@ impl ObjectStore {
     ) -> Option<Arc<Value>> {
         let key = (namespace.to_owned(), name.to_owned());
         let before = self.objects.get_mut(&resource.key())?.remove(&key)?;
-        let before = Arc::clone(before.object());
+        let before = before.read();
         self.version += 1;
         let mut last = Value::clone(&before);
         put(&mut last, &["metadata", "resourceVersion"], self.version.to_string());
@@ -313,16 +377,16 @@ impl ObjectStore {
             return std::mem::take(untaken);
         }
         self.untaken = Some(Vec::new());
-        let added = |resource: &'static Kind, object: &Arc<Value>| ObjectChange {
+        let added = |resource: &'static Kind, object: Arc<Value>| ObjectChange {
             resource,
             version: self.version,
             before: None,
-            object: Arc::clone(object),
+            object,
             deleted: false,
         };
         KINDS
             .into_iter()
-            .flat_map(|resource| self.list(resource, None).map(move |o| added(resource, o)))
+            .flat_map(|resource| self.read_all(resource, None).map(move |o| added(resource, o)))
             .collect()
     }
 
@@ -402,6 +466,12 @@ mod tests {
         json!({"metadata": {"name": name, "labels": {"color": color}}})
     }
 
+    fn listed(store: &ObjectStore, version: u64, after: Option<&str>) -> Vec<Arc<Value>> {
+        let after = after.map(|name| (String::new(), name.to_owned()));
+        let objects = store.list_at(&NODES, None, version, after.as_ref()).unwrap();
+        objects.map(|object| object.read()).collect()
+    }
+
     fn names(objects: &[Arc<Value>]) -> Vec<&str> {
         objects.iter().map(|object| object::name(object)).collect()
     }
@@ -416,10 +486,12 @@ mod tests {
         store.put(&PODS, node("p", "red"));
         store.delete(&NODES, "", "b");
         store.put(&NODES, node("c", "red"));
-        let past = store.list_at(&NODES, None, then).unwrap();
+        let past = listed(&store, then, None);
         assert_eq!(names(&past), ["a", "b"]);
+        assert_eq!(names(&listed(&store, then, Some("a"))), ["b"]);
+        assert_eq!(names(&listed(&store, store.version(), Some("a"))), ["c"]);
         assert_eq!(past[0]["metadata"]["labels"]["color"], "red");
-        let present = store.list_at(&NODES, None, store.version()).unwrap();
+        let present = listed(&store, store.version(), None);
         assert_eq!(names(&present), ["a", "c"]);
     }
 
@@ -431,13 +503,13 @@ mod tests {
             json!({"metadata": {"name": name}, "involvedObject": about, "reason": reason})
         };
         let put = store.put(&EVENTS, event("a", "Started"));
-        assert_eq!(store.get(&EVENTS, "", "a"), Some(&put));
+        assert_eq!(store.read(&EVENTS, "", "a"), Some(put));
         store.put(&EVENTS, event("b", "Started"));
         store.put(&EVENTS, event("c", "Failed"));
         let found = |store: &ObjectStore, reason: &str| {
             let about = index::event_subject("pod", reason);
-            let found = store.find(Index::Subject, &about);
-            found.map(|(_, event)| object::name(event).to_owned()).collect::<Vec<_>>()
+            let found = store.read_found(Index::Subject, &about);
+            found.map(|event| object::name(&event).to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(found(&store, "Started"), ["a", "b"]);
         assert_eq!(found(&store, "Failed"), ["c"]);
@@ -445,7 +517,10 @@ mod tests {
         assert_eq!(store.delete(&EVENTS, "", "a").unwrap()["reason"], "Started");
         assert_eq!(found(&store, "Started"), ["b", "c"]);
         assert_eq!(found(&store, "Failed"), [""; 0]);
-        assert_eq!(store.list(&EVENTS, None).last(), Some(&changed));
+        assert_eq!(store.read_all(&EVENTS, None).last(), Some(changed));
+        let is_whole =
+            |kept: &KeptObject| matches!(kept, KeptObject::Text(_, whole) if whole.get().is_some());
+        assert!(!store.objects[&EVENTS.key()].values().any(is_whole));
         store.delete(&EVENTS, "", "b");
         store.delete(&EVENTS, "", "c");
         assert!(store.indexes.is_empty());

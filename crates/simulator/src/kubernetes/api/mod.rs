@@ -147,10 +147,10 @@ impl KubernetesService {
         target: &ResourcePath,
         query: &Query,
     ) -> Result<ServiceResponse, StatusError> {
-        let store = lock_store(&self.0.store);
-        let object = store
-            .get(target.resource.kept(), target.namespace(), target.name())
+        let object = lock_store(&self.0.store)
+            .read(target.resource.kept(), target.namespace(), target.name())
             .ok_or_else(|| StatusError::not_found(target.resource, target.name()))?;
+        let object = object.as_ref();
         let body = match target.subresource.as_deref() {
             None | Some("status") => {
                 let representation = Representation::from_request(incoming, query);

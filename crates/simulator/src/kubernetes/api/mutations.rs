@@ -197,9 +197,9 @@ pub(crate) fn delete_collection(
     let selector = query.selector(resource)?;
     let selected: Vec<(String, String)> = writer
         .store
-        .list(resource.kept(), target.namespace.as_deref())
+        .read_all(resource.kept(), target.namespace.as_deref())
         .filter(|object| selector.matches(object))
-        .map(|object| (object::namespace(object).to_owned(), object::name(object).to_owned()))
+        .map(|object| (object::namespace(&object).to_owned(), object::name(&object).to_owned()))
         .collect();
     let (mut items, mut changed) = (Vec::new(), false);
     for (namespace, name) in selected {

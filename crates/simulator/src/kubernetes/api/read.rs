@@ -1,16 +1,18 @@
 //! Reading one object, and lists in pages.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::ids::to_hex;
 use crate::kubernetes::object;
 use crate::kubernetes::request::{Query, ResourcePath};
 use crate::kubernetes::status_error::{StatusCause, StatusError};
-use crate::kubernetes::store::ObjectStore;
+use crate::kubernetes::store::{ListedObject, ObjectStore};
 
 /// A page of objects and the metadata of the list.
 pub(crate) struct Page {
-    pub(crate) objects: Vec<std::sync::Arc<Value>>,
+    pub(crate) objects: Vec<Arc<Value>>,
     pub(crate) metadata: Value,
 }
 
@@ -38,29 +40,27 @@ pub(crate) fn list(
         None => version_to_list(store, query)?,
     };
     let namespace = target.namespace.as_deref();
-    let mut objects = store.list_at(resource.kept(), namespace, version).map_err(|_| {
-        StatusError::expired(
-            "The provided continue parameter is too old to display a consistent list result. You \
-             can start a new list without the continue parameter.",
-        )
-    })?;
-    if let Some(token) = &token {
-        let last = (token.namespace.as_str(), token.name.as_str());
-        // The objects are in this order.
-        let listed = objects.partition_point(|o| (object::namespace(o), object::name(o)) <= last);
-        objects.drain(..listed);
-    }
+    let after = token.map(|token| (token.namespace, token.name));
+    let mut listed =
+        store.list_at(resource.kept(), namespace, version, after.as_ref()).map_err(|_| {
+            StatusError::expired(
+                "The provided continue parameter is too old to display a consistent list result. \
+                 You can start a new list without the continue parameter.",
+            )
+        })?;
     let limit = usize::try_from(query.number("limit").unwrap_or(0)).unwrap_or(usize::MAX);
-    if !selector.is_empty() {
-        // Of the objects after the page only one is needed, to know that there are more.
-        let enough = if limit == 0 { usize::MAX } else { limit.saturating_add(1) };
-        let matching = objects.into_iter().filter(|object| selector.matches(object));
-        objects = matching.take(enough).collect();
-    }
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let is_selected = |object: &Arc<Value>| selector.matches(object);
+    let read = |object: ListedObject<'_>| object.read();
+    let objects: Vec<Arc<Value>> =
+        listed.by_ref().map(read).filter(is_selected).take(limit).collect();
+    // How many are left is known without reading them, and with a selector only whether there are any.
+    let left = match selector.is_empty() {
+        true => listed.count(),
+        false => usize::from(listed.map(read).any(|object| is_selected(&object))),
+    };
     let mut metadata = json!({"resourceVersion": version.to_string()});
-    if limit > 0 && objects.len() > limit {
-        let left = objects.len() - limit;
-        objects.truncate(limit);
+    if left > 0 {
         if let Some(last) = objects.last() {
             let token = ContinueToken {
                 version,

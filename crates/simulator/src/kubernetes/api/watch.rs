@@ -103,9 +103,10 @@ impl Watch {
     /// Returns the events of the existing objects, as if they had just been added.
     fn existing_objects(&self, store: &ObjectStore, with_end_mark: bool) -> String {
         let mut lines = String::new();
-        for object in store.list(self.target.resource.kept(), self.target.namespace.as_deref()) {
-            if self.selector.matches(object) {
-                self.write_event(&mut lines, "ADDED", object);
+        let (kind, namespace) = (self.target.resource.kept(), self.target.namespace.as_deref());
+        for object in store.read_all(kind, namespace) {
+            if self.selector.matches(&object) {
+                self.write_event(&mut lines, "ADDED", &object);
             }
         }
         if with_end_mark && self.bookmarks {

@@ -1,6 +1,8 @@
 //! Events: the controllers' reports about objects. A repeated occurrence increments the count of
 //! its event.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::kubernetes::index::{Index, event_subject};
@@ -77,11 +79,11 @@ fn object_event(
 /// Records an occurrence.
 pub(super) fn record(writer: &mut ObjectWriter<'_>, new: &ObjectEvent) -> Result<(), StatusError> {
     let now = time(writer.now);
-    let similar: Vec<&Value> = writer
+    let subject = event_subject(text(&new.involved_object, "/uid"), new.reason);
+    let similar: Vec<Arc<Value>> = writer
         .store
-        .find(Index::Subject, &event_subject(text(&new.involved_object, "/uid"), new.reason))
-        .map(|(_, event)| event.as_ref())
-        .filter(|event: &&Value| object::namespace(event) == new.namespace)
+        .read_found(Index::Subject, &subject)
+        .filter(|event| object::namespace(event) == new.namespace)
         .collect();
     let same = similar.iter().find(|event| text(event, "/message") == new.message);
     let combined = similar.iter().find(|event| text(event, "/message").starts_with(COMBINED));

@@ -178,6 +178,15 @@ impl<'a> ClusterView<'a> {
         self.store.list(resource, namespace).inspect(|_| self.examine(1))
     }
 
+    /// Returns the objects of a namespace, of a kind that need not be kept whole.
+    pub(crate) fn read_all(
+        &self,
+        resource: &Kind,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = Arc<Value>> {
+        self.store.read_all(resource, Some(namespace)).inspect(|_| self.examine(1))
+    }
+
     /// Returns the objects that an index has under a value.
     pub(crate) fn find(
         &self,

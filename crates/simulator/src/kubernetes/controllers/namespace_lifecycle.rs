@@ -29,8 +29,8 @@ impl Reconcile for NamespaceLifecycle {
                 let contents = KINDS
                     .into_iter()
                     .filter(|resource| resource.namespaced)
-                    .flat_map(|kind| view.list(kind, Some(namespace)).map(move |o| (kind, o)))
-                    .map(|(kind, object)| WorkKey::of(kind, object));
+                    .flat_map(|kind| view.read_all(kind, namespace).map(move |o| (kind, o)))
+                    .map(|(kind, object)| WorkKey::of(kind, &object));
                 self.terminating.insert(namespace.to_owned(), contents.collect());
             }
             queue.add(WorkKey::of(&NAMESPACES, object));
@@ -62,7 +62,7 @@ impl Reconcile for NamespaceLifecycle {
         let is_empty = KINDS
             .into_iter()
             .filter(|resource| resource.namespaced)
-            .all(|resource| view.list(resource, Some(&key.name)).next().is_none());
+            .all(|resource| view.read_all(resource, &key.name).next().is_none());
         if is_empty && let Some(terminating) = view.get(&NAMESPACES, "", &key.name) {
             let mut released = serde_json::Value::clone(terminating);
             remove(&mut released, &["spec", "finalizers"]);

@@ -40,8 +40,7 @@ impl ObjectWriter<'_> {
     ) -> Result<WriteOutcome, StatusError> {
         let current = self
             .store
-            .get(resource, namespace, name)
-            .cloned()
+            .read(resource, namespace, name)
             .ok_or_else(|| StatusError::not_found(resource, name))?;
         check_deletion(resource, &current, deletion)?;
         let grace = resource.grace.map_or(0, |grace| grace(&current, deletion));

@@ -96,8 +96,7 @@ impl ObjectWriter<'_> {
     ) -> Result<WriteOutcome, StatusError> {
         let current = self
             .store
-            .get(resource, namespace, name)
-            .cloned()
+            .read(resource, namespace, name)
             .ok_or_else(|| StatusError::not_found(resource, name))?;
         let mut object = change(&current)?;
         if !object.is_object() {
