@@ -59,7 +59,10 @@ fn the_action_registry_is_current() {
     assert_current("schema/actions.json", &document);
     for text in [document, printed.stdout] {
         let registry = ActionRegistry::from_json(&text).unwrap();
-        assert!(registry == *actions::registry(), "the registry from JSON has other actions");
+        assert!(
+            registry.iter().eq(actions::registry().iter()),
+            "the registry from JSON has other actions"
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 //! Types are erased with plain function pointers: no trait objects, no macro, no central enum. An operation takes JSON,
 //! deserializes it once into the action's type, and returns JSON.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::LazyLock};
 
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -41,10 +41,10 @@ pub struct ActionDef {
     pub permissions: &'static [Permission],
     /// See [`Action::REPEATED_PARAMS`].
     pub repeated_params: &'static [RepeatedParam],
-    /// JSON Schema of the parameters.
-    pub params: Value,
+    /// JSON Schema of the parameters, which is made when it is asked for.
+    pub params: LazyLock<Value>,
     /// JSON Schema of the output.
-    pub output: Value,
+    pub output: LazyLock<Value>,
     /// See [`Action::add_known_targets`]. An output that does not have the action's type adds nothing.
     pub add_known_targets: fn(&Value, &mut KnownTargets),
     /// The operations.
@@ -123,7 +123,7 @@ impl ActionDef {
 
     /// Erases the types of an action that changes something.
     pub fn change<A: Change>() -> Self {
-        let mut action = Self::new::<A>(Operations::Change(ChangeOps {
+        let operations = Operations::Change(ChangeOps {
             reversibility: A::REVERSIBILITY,
             planned_changes: |intent| Ok(A::planned_changes(&from_json("the intent", intent)?)),
             impact: |intent| Ok(A::impact(&from_json("the intent", intent)?)),
@@ -163,12 +163,15 @@ impl ActionDef {
                     async move { A::clean_up(&from_json("the intent", intent)?, writer).await },
                 )
             },
-        }));
-        if !A::LIMITS.is_empty() {
-            let keys = A::LIMITS.iter().map(|limit| limit.key());
-            action.params["x-limits"] = keys.collect();
-        }
-        action
+        });
+        let params = || {
+            let mut schema = schema_of::<A::Params>();
+            if !A::LIMITS.is_empty() {
+                schema["x-limits"] = A::LIMITS.iter().map(|limit| limit.key()).collect();
+            }
+            schema
+        };
+        Self { params: LazyLock::new(params), ..Self::new::<A>(operations) }
     }
 
     fn new<A: Action>(operations: Operations) -> Self {
@@ -177,8 +180,8 @@ impl ActionDef {
             revision: A::REVISION,
             permissions: A::PERMISSIONS,
             repeated_params: A::REPEATED_PARAMS,
-            params: schema_of::<A::Params>(),
-            output: schema_of::<A::Output>(),
+            params: LazyLock::new(schema_of::<A::Params>),
+            output: LazyLock::new(schema_of::<A::Output>),
             add_known_targets: |output, known| {
                 if let Ok(output) = A::Output::deserialize(output) {
                     A::add_known_targets(&output, known);

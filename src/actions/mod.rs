@@ -150,7 +150,10 @@ pub fn find(name: &str) -> Option<&'static ActionDef> {
 
 /// Returns the signatures of all actions, against which runbooks are checked.
 pub fn registry() -> &'static ActionRegistry {
-    static REGISTRY: LazyLock<ActionRegistry> =
-        LazyLock::new(|| ActionRegistry::new(all().iter().map(ActionDef::signature).collect()));
+    static REGISTRY: LazyLock<ActionRegistry> = LazyLock::new(|| {
+        ActionRegistry::lazy(
+            all().iter().map(|action| (action.name.to_owned(), || action.signature())),
+        )
+    });
     &REGISTRY
 }

@@ -2,6 +2,7 @@
 //! registry and never an action itself.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -9,11 +10,14 @@ use serde_json::Value as Json;
 use super::limits::LimitKind;
 use super::types::{RecordType, UnsupportedSchema};
 
-/// The actions that a runbook may name.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The actions that a runbook may name. A signature is made when it is asked for: a runbook has a few of the actions,
+/// and to make those of all takes longer than to check it.
+#[derive(Debug, Default)]
 pub struct ActionRegistry {
-    actions: BTreeMap<String, ActionSignature>,
+    actions: BTreeMap<String, LazySignature>,
 }
+
+type LazySignature = LazyLock<ActionSignature, Box<dyn FnOnce() -> ActionSignature + Send + Sync>>;
 
 /// The signature of an action: everything that the language knows of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,18 +165,31 @@ impl ActionSignature {
 impl ActionRegistry {
     /// Creates a registry of these actions.
     pub fn new(actions: Vec<ActionSignature>) -> Self {
-        let by_name = |action: ActionSignature| (action.name.clone(), action);
-        Self { actions: actions.into_iter().map(by_name).collect() }
+        Self::lazy(actions.into_iter().map(|action| (action.name.clone(), move || action)))
+    }
+
+    /// Creates a registry of actions by their names, of which each is made when it is asked for.
+    pub fn lazy<S>(actions: impl IntoIterator<Item = (String, S)>) -> Self
+    where
+        S: FnOnce() -> ActionSignature + Send + Sync + 'static,
+    {
+        let lazy = |(name, signature): (String, S)| (name, LazySignature::new(Box::new(signature)));
+        Self { actions: actions.into_iter().map(lazy).collect() }
     }
 
     /// Returns the action with a name.
     pub fn get(&self, name: &str) -> Option<&ActionSignature> {
-        self.actions.get(name)
+        self.actions.get(name).map(|signature| &**signature)
+    }
+
+    /// Returns the names of all actions, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.actions.keys().map(String::as_str)
     }
 
     /// Returns all actions, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = &ActionSignature> {
-        self.actions.values()
+        self.actions.values().map(|signature| &**signature)
     }
 }
 
@@ -234,7 +251,9 @@ impl ActionRegistry {
                 reason,
             };
             let signature = ActionSignature::from_json(json).map_err(invalid)?;
-            if by_name.insert(signature.name.clone(), signature).is_some() {
+            let name = signature.name.clone();
+            let known = LazySignature::new(Box::new(move || signature));
+            if by_name.insert(name, known).is_some() {
                 return Err(invalid("duplicate name".to_owned()));
             }
         }
@@ -286,7 +305,8 @@ mod tests {
         let list = json!([action("sleep"), action("rest")]);
         let alone = ActionRegistry::from_json(&list.to_string()).unwrap();
         let document = json!({"format": 1, "actions": list});
-        assert_eq!(ActionRegistry::from_json(&document.to_string()).unwrap(), alone);
+        let both = ActionRegistry::from_json(&document.to_string()).unwrap();
+        assert!(both.iter().eq(alone.iter()));
         let sleep = alone.get("sleep").unwrap();
         assert_eq!((sleep.kind, sleep.summary.as_str()), (ActionKind::Wait, "Waits."));
         assert_eq!(alone.iter().count(), 2);

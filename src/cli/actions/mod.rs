@@ -177,8 +177,8 @@ fn document(action: &ActionDef) -> Value {
         "kind": action.kind(),
         "reversibility": action.reversibility(),
         "undo": undo_text(action.reversibility()),
-        "parameters": action.params,
-        "output": action.output,
+        "parameters": *action.params,
+        "output": *action.output,
         "permissions": action.permissions.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }

@@ -293,20 +293,13 @@ fn parsed(node: &Node) -> Option<Parsed<'_>> {
     Some((node, template::parse(text)))
 }
 
-type Outputs<'c> = HashMap<&'c str, Arc<RecordType>>;
-
-fn outputs_by_action(registry: &ActionRegistry) -> Outputs<'_> {
-    let entry = |action: &'_ super::ActionSignature| Arc::new(action.output.clone());
-    registry.iter().map(|action| (action.name.as_str(), entry(action))).collect()
-}
-
 fn symbols<'t>(
     document: &Document<'t>,
     registry: &ActionRegistry,
     callables: &Callables,
     whens: &[Option<Parsed<'t>>],
 ) -> SymbolTable<'t> {
-    let outputs = outputs_by_action(registry);
+    let mut outputs: HashMap<&str, Arc<RecordType>> = HashMap::new();
     let mut steps = HashMap::with_capacity(document.steps.len());
     for (index, step) in document.steps.iter().enumerate() {
         if let Some(id) = step.id.and_then(Node::text).filter(|id| !id.is_empty()) {
@@ -331,7 +324,9 @@ fn symbols<'t>(
                 if signature.declares_output() {
                     return declared_output::of(signature, step.with).map(Arc::new);
                 }
-                let output = Arc::clone(outputs.get(action)?);
+                let output = outputs.entry(&signature.name);
+                let output = output.or_insert_with(|| Arc::new(signature.output.clone()));
+                let output = Arc::clone(output);
                 Some(if signature.asks { questions::output_of(&output, step) } else { output })
             }),
         };

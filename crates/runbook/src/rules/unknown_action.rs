@@ -20,7 +20,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             continue;
         };
         let name = node.text().unwrap_or_default();
-        let names = analysis.registry.iter().map(|action| action.name.as_str());
+        let names = analysis.registry.names();
         let message = format!("unknown action {}", quoted(name));
         let diagnostic = Diagnostic::new(&RULE, node.span.clone(), message);
         if let Some(action) = action_by_parameters(analysis, raw, name) {
