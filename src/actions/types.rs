@@ -12,6 +12,7 @@ use crate::platform::kubernetes::{node::Node, pod::Pod};
 /// Names a managed nodegroup. The output of `find_nodegroup` and of `scale_nodegroup` can be handed on as one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-noun" = "nodegroup"))]
 pub struct NodegroupName {
     /// AWS region of the cluster.
     #[schemars(extend("x-syntax" = "aws-region"))]
@@ -27,6 +28,7 @@ pub struct NodegroupName {
 /// Names an Auto Scaling group. The output of `find_auto_scaling_group` can be handed on as one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-noun" = "Auto Scaling group"))]
 pub struct AutoScalingGroupName {
     /// AWS region of the group.
     #[schemars(extend("x-syntax" = "aws-region"))]
@@ -50,6 +52,7 @@ pub struct Sizes {
 
 /// A node that was there before. A whole record of a node can be given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-noun" = "node"))]
 pub struct KnownNode {
     /// Name of the node.
     #[schemars(extend("x-syntax" = "node-name"))]
@@ -61,6 +64,7 @@ pub struct KnownNode {
 
 /// A node that runs on an EC2 instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-noun" = "node"))]
 pub struct NodeRecord {
     /// Name of the node.
     #[schemars(extend("x-syntax" = "node-name"))]
@@ -87,6 +91,7 @@ impl NodeRecord {
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-noun" = "pod"))]
 pub struct PodRecord {
     /// Namespace of the pod.
     #[schemars(extend("x-syntax" = "namespace"))]

@@ -74,6 +74,8 @@ pub struct Text {
 pub struct RecordType {
     /// The name in messages.
     pub name: String,
+    /// The word for a value of it: `pod`.
+    pub noun: Option<String>,
     /// The documentation.
     pub description: String,
     /// The fields, in the order of declaration.
@@ -154,6 +156,7 @@ impl RecordType {
         let name = if self.fields.is_empty() { &other.name } else { &self.name };
         Self {
             name: name.clone(),
+            noun: None,
             description: String::new(),
             fields: joined.chain(rest.map(of_one)).collect(),
             exactly_one_of: Vec::new(),
@@ -224,10 +227,13 @@ impl Type {
             Self::Map(of, _) => return format!("a map of {}", of.plural()),
             _ => {}
         }
-        let name = self.to_string();
+        let mut name = self.to_string();
+        if let Some(noun) = self.noun() {
+            name = format!("{noun} ({name})");
+        }
         match (self, name.chars().next()) {
             (Self::Enum(_) | Self::Any | Self::Null, _) => name,
-            (_, Some('a' | 'e' | 'i' | 'o' | 'u')) => format!("an {name}"),
+            (_, Some('A' | 'a' | 'e' | 'i' | 'o' | 'u')) => format!("an {name}"),
             _ => format!("a {name}"),
         }
     }
@@ -244,15 +250,24 @@ impl Type {
             Self::Optional(of) => format!("{} or null", of.plural()),
             Self::Record(_) => {
                 let name = self.to_string();
-                match name.split_once(" of ") {
+                let name = match name.split_once(" of ") {
                     Some((what @ ("record" | "output"), of)) => format!("{what}s of {of}"),
                     _ => name,
-                }
+                };
+                self.noun().map_or_else(|| name.clone(), |noun| format!("{noun}s ({name})"))
             }
             Self::Enum(_) | Self::Null => self.to_string(),
             Self::Any | Self::Boolean | Self::Integer(_) | Self::Number(_) | Self::Duration => {
                 format!("{self}s")
             }
+        }
+    }
+
+    /// Returns the word for what a record is.
+    fn noun(&self) -> Option<&str> {
+        match self {
+            Self::Record(record) => record.noun.as_deref(),
+            _ => None,
         }
     }
 

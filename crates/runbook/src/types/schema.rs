@@ -196,6 +196,7 @@ impl SchemaReader<'_> {
         let last = location.rsplit('.').next().unwrap_or(location);
         Ok(Type::Record(Arc::new(RecordType {
             name: text(schema, "title").unwrap_or(last).to_owned(),
+            noun: text(schema, "x-noun").map(str::to_owned),
             description: text(schema, "description").unwrap_or_default().to_owned(),
             fields,
             exactly_one_of: groups
