@@ -30,9 +30,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let text = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
         let is_duration = form.starts_with("must be a duration");
         let text = text.trim_matches(['"', '\'']);
-        let syntax = [Syntax::Url, Syntax::Image, Syntax::LabelSelector].into_iter();
-        let mut of =
-            syntax.filter(|syntax| form.strip_prefix("must be ") == Some(&syntax.sentence()));
+        let syntax = [Syntax::Url, Syntax::Image, Syntax::LabelSelector, Syntax::AvailabilityZone];
+        let mut of = syntax
+            .into_iter()
+            .filter(|syntax| form.strip_prefix("must be ") == Some(&syntax.sentence()));
         let why = of.find_map(|syntax| syntax.refusal(text));
         let message = format!("'{path}' {}, not {found}", short(form, why));
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);

@@ -123,10 +123,16 @@ pub(super) fn is_kubelet_version(text: &str) -> bool {
 
 /// The version and the date or the commit of an image: of Amazon Linux, Bottlerocket or Windows.
 pub(super) fn is_release(text: &str) -> bool {
-    let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.';
-    text.split_once('-').is_some_and(|(version, build)| {
-        are_numbers(version, 2..=3) && !build.is_empty() && build.bytes().all(inside)
-    })
+    let Some((version, build)) = text.split_once('-') else { return false };
+    match version.split('.').count() {
+        // Linux: 1.35.2-20260901; Bottlerocket: 1.20.3-5d9ac849
+        3 => {
+            let is_plain = build.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            are_numbers(version, 3..=3) && is_plain && !build.is_empty()
+        }
+        // Windows: 1.30-2024.06.11
+        _ => are_numbers(version, 2..=2) && are_numbers(build, 3..=3),
+    }
 }
 
 fn are_numbers(text: &str, count: std::ops::RangeInclusive<usize>) -> bool {

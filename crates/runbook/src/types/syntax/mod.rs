@@ -495,7 +495,9 @@ impl Syntax {
             }
             Self::KubernetesVersion => "^[0-9]+\\.[0-9]+$".to_owned(),
             Self::KubeletVersion => "^v?[0-9]+(\\.[0-9]+){0,2}([-+][-+.0-9A-Za-z]+)?$".to_owned(),
-            Self::EksRelease => "^[0-9]+(\\.[0-9]+){1,2}-[.0-9A-Za-z]+$".to_owned(),
+            Self::EksRelease => {
+                "^[0-9]+\\.[0-9]+(\\.[0-9]+-[0-9A-Za-z]+|-[0-9]+\\.[0-9]+\\.[0-9]+)$".to_owned()
+            }
             Self::EventReason => "^[A-Z][A-Za-z0-9]*$".to_owned(),
         }
     }
@@ -564,6 +566,12 @@ impl Syntax {
             }
             Self::LabelSelector if text.contains(':') => {
                 Some("write '=' between a label and its value, as in app=relay")
+            }
+            Self::AvailabilityZone if Self::AwsRegion.matches(text) => {
+                Some("this is a region: add the letter of one of its zones, as in us-east-1a")
+            }
+            Self::AwsRegion if Self::AvailabilityZone.matches(text) => {
+                Some("this is a zone: leave its letter out, as in us-east-1")
             }
             _ => None,
         }
@@ -731,7 +739,17 @@ mod tests {
             (
                 EksRelease,
                 vec!["1.35.2-20260901", "1.20.3-5d9ac849", "1.30-2024.06.11"],
-                vec!["", "1.35", "1.35.2", "latest", "v1.35.2-20260901", "20260901", "1.35.2-"],
+                vec![
+                    "",
+                    "1.35",
+                    "1.35.2",
+                    "latest",
+                    "v1.35.2-20260901",
+                    "20260901",
+                    "1.35.2-",
+                    "1.35-20260901",
+                    "1.35.2-2026.09.01",
+                ],
             ),
             (EventReason, vec!["Maintenance"], vec!["", "two words", "maintenance"]),
             (Namespace, vec!["kube-system"], vec!["", "a.b", "Kube", &long]),
