@@ -59,6 +59,7 @@ pub(crate) mod opposite_filters;
 pub(crate) mod opposite_steps;
 pub(crate) mod other_processes;
 pub(crate) mod other_target;
+pub(crate) mod other_value;
 pub(crate) mod out_of_range;
 pub(crate) mod possibly_null;
 pub(crate) mod possibly_undefined;
@@ -71,6 +72,7 @@ pub(crate) mod requests_above_limits;
 pub(crate) mod reserved_step_id;
 pub(crate) mod self_reference;
 pub(crate) mod signed_number;
+pub(crate) mod stale_nodes;
 pub(crate) mod stale_pods;
 pub(crate) mod stray_braces;
 pub(crate) mod taint_stays;
@@ -238,6 +240,8 @@ rules![
     no_effect,
     label_stays,
     nodes_stay,
+    stale_nodes,
+    other_value,
 ];
 
 /// Returns all rules, in the order of their codes.

@@ -42,6 +42,14 @@ impl<'t> Each<'t> {
         }
     }
 
+    /// Returns the expression of which this is any item.
+    pub(super) fn list(&self) -> Option<&str> {
+        match self {
+            Self::Of(items) => Some(items),
+            Self::Item { .. } => None,
+        }
+    }
+
     /// Returns the part of an item that a path after `each` is.
     pub(super) fn node(&self, fields: &[&str]) -> Option<&'t Node> {
         let Self::Item { key, value } = self else { return None };
@@ -115,6 +123,14 @@ impl Analysis<'_> {
             acts.push(Act { effect, before: Known::default(), key, parameter: None });
         }
         acts
+    }
+}
+
+impl Reading<'_, '_> {
+    /// Returns what another step does for any of its items, where the item of this one is the output of that.
+    pub(super) fn act_of_each(&self) -> Option<&Act> {
+        let step = *self.analysis.symbols.steps.get(self.each?.list()?)?;
+        self.flow.act(step, "")
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::super::types::Type;
 use super::super::super::yaml::Node;
 use super::super::Analysis;
 use super::{
-    Each, EffectKind, Flow, SIZES, Target, is_off, literal_integer, path, simple_path,
+    Act, Each, EffectKind, Flow, SIZES, Target, is_off, literal_integer, path, simple_path,
     template_text,
 };
 
@@ -96,6 +96,16 @@ impl Size {
         let factor = self.factor.checked_mul(number)?;
         let offset = self.offset.checked_mul(number)?;
         Some(Self { factor, of: self.of.filter(|_| factor != 0), offset })
+    }
+}
+
+impl Act {
+    /// Returns the size that is asked for.
+    fn size(&self) -> Option<Size> {
+        match &self.effect.kind {
+            EffectKind::Size(size) => size.clone(),
+            _ => None,
+        }
     }
 }
 
@@ -189,16 +199,16 @@ impl Reading<'_, '_> {
     }
 
     fn size_of_act(&self, step: usize, key: &str) -> Option<Size> {
-        match &self.flow.act(step, key)?.effect.kind {
-            EffectKind::Size(size) => size.clone(),
-            _ => None,
-        }
+        self.flow.act(step, key)?.size()
     }
 
     /// Returns the size of a path to an output that is what the step was asked for.
     fn size_of_path(&self, root: &str, fields: &[&str]) -> Option<Size> {
         if let ("each", Some(each)) = (root, self.each) {
-            return self.size(each.node(fields)?);
+            return match (fields, self.act_of_each()) {
+                ([field], Some(act)) if SIZES.contains(field) => act.size(),
+                _ => self.size(each.node(fields)?),
+            };
         }
         let step = *self.analysis.symbols.steps.get(root)?;
         let flow = self.flow.steps.get(step)?;

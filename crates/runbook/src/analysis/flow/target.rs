@@ -127,6 +127,10 @@ impl Reading<'_, '_> {
         let by_step = |node: &Node| {
             let (root, fields) = simple_path(template_text(node)?)?;
             if let ("each", Some(each)) = (root, self.each) {
+                let target = self.act_of_each().and_then(|act| act.effect.target.as_ref());
+                if let ([] | ["name"], Some(target)) = (fields.as_slice(), target) {
+                    return Some(target.clone());
+                }
                 return match each.node(&fields) {
                     // An item is no item of itself.
                     Some(item) => Reading { each: None, ..*self }.group(item),
@@ -154,7 +158,7 @@ impl Reading<'_, '_> {
     }
 
     /// Returns a part of a name.
-    pub(super) fn part(&self, node: &Node) -> Option<Part> {
+    pub(crate) fn part(&self, node: &Node) -> Option<Part> {
         let text = node.text()?;
         if template_text(node).is_none() {
             return Some(Part::Text(text.to_owned()));
