@@ -215,15 +215,31 @@ impl<'a> Known<'a> {
             return None;
         }
         let truth = self.compared(left, *op, right)?;
-        let limits = [left, right].into_iter().find_map(|side| {
-            let limits = self.range(side, true).filter(|_| !self.is_known(side))?.describe()?;
-            Some(format!("'{}' {limits}", canonical(side)))
-        });
+        let limits = self.limits_of([left, right]);
         let is_refused = matches!(op, CompareOpKind::Eq)
             && (left.as_const().is_some() || right.as_const().is_some());
         let input = [left, right].into_iter().find(|side| is_input(side));
         let value = || Some(format!("'{}' never has that value", canonical(input?)));
         Some((truth, limits.or_else(|| value().filter(|_| is_refused && !truth))?))
+    }
+
+    /// Returns the limits that make a comparison true, where they are those of an input: what is checked by the
+    /// declaration of the input may be there for the reader.
+    pub(crate) fn true_by_limits(&self, expr: &Expr<'_>) -> Option<String> {
+        let pairs = parts::comparisons(expr);
+        let [(left, op, right)] = pairs.as_slice() else { return None };
+        let mut claims = Claims::new(true);
+        claims.compare(self, left, negated(*op), right);
+        claims.contradiction()?;
+        self.limits_of([left, right])
+    }
+
+    /// Returns the limits of the first side of a comparison that has any, in words.
+    fn limits_of(&self, sides: [&Expr<'_>; 2]) -> Option<String> {
+        sides.into_iter().find_map(|side| {
+            let limits = self.range(side, true).filter(|_| !self.is_known(side))?.describe()?;
+            Some(format!("'{}' {limits}", canonical(side)))
+        })
     }
 
     /// Returns the value that the operands of `and`, or of `or`, contradict each other about.

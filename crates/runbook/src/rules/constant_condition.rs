@@ -204,6 +204,16 @@ fn check_template(
         }
         return true;
     }
+    // An assertion of it is there for the reader; a step that always runs needs no condition.
+    if purpose == Purpose::When
+        && let Some(limits) = known.true_by_limits(condition)
+        && let Some((message, help)) = describe(purpose, true)
+    {
+        let message = message.replacen(": ", &format!(", because {limits}: "), 1);
+        let diagnostic = Diagnostic::new(&RULE, inferred.span.clone(), message).help(help);
+        diagnostics.push(diagnostic);
+        return true;
+    }
     let mut decided = Vec::new();
     decided_operands(known, condition, &mut decided);
     for (operand, (truth, limits)) in &decided {
