@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use minijinja::machinery::ast::{BinOpKind, Expr};
 use serde_json::Value as Json;
 
 use super::super::analysis::{AT_ONCE, Role, TemplateSite};
+use super::super::template::canonical::canonical;
 use super::super::template::{self, Template};
 use super::super::types::{Field, MismatchReason, RecordType, Type, TypeMismatch, requirement};
-use super::super::yaml::quoted;
+use super::super::yaml::{SourceMap, quoted};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -66,7 +68,10 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
     }
     let wanted = site.wanted.non_null().with_article();
     let found = inferred.ty.with_article();
-    match site.wanted.check_assignable(&inferred.ty).err()? {
+    let Err(mismatch) = site.wanted.check_assignable(&inferred.ty) else {
+        return check_sum(analysis, site, path);
+    };
+    match mismatch {
         TypeMismatch::PossiblyNull => None, // reported as RB035
         TypeMismatch::Incompatible => {
             let message = format!("'{path}' must be {wanted}, but this expression yields {found}");
@@ -93,6 +98,49 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
             })
         }
     }
+}
+
+/// Reports a list of another kind in a sum of lists, which has no kind as a whole.
+fn check_sum(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
+    site.wanted.kind()?;
+    let text = site.node.text()?;
+    let template = template::parse(text).ok()?;
+    let mut operands = vec![whole_list(template.whole()?)];
+    while let Some(operand) = operands.pop() {
+        if let Expr::BinOp(sum) = operand
+            && matches!(sum.op, BinOpKind::Add)
+        {
+            operands.extend([&sum.right, &sum.left].map(whole_list));
+            continue;
+        }
+        let Some(found) = analysis.type_of_present(operand) else { continue };
+        if found.kind().is_none()
+            || site.wanted.check_assignable(&found) != Err(TypeMismatch::Incompatible)
+        {
+            continue;
+        }
+        let span = template::span::of_expr(text, operand);
+        let span = SourceMap::new(analysis.source.text(), site.node).range(span);
+        let message = format!(
+            "'{path}' must be {}, but '{}' is {}",
+            site.wanted.non_null().with_article(),
+            canonical(operand),
+            found.with_article()
+        );
+        return Some(Diagnostic::new(&RULE, span, message).help("add lists of the same kind"));
+    }
+    None
+}
+
+/// Returns a list without the filters that only order it, or leave items out.
+fn whole_list<'e, 't>(mut expr: &'e Expr<'t>) -> &'e Expr<'t> {
+    while let Expr::Filter(filter) = expr
+        && matches!(filter.name, "list" | "reverse" | "sort" | "unique")
+        && let Some(of) = &filter.expr
+    {
+        expr = of;
+    }
+    expr
 }
 
 /// Whether a constant text is an expression that uses an input or a step.
