@@ -7,6 +7,7 @@ use super::super::types::Type;
 pub(crate) fn empty_message(action: &ActionSignature, path: &str) -> Option<String> {
     let params = &action.params;
     let field = params.field(path)?;
+    let group = params.exactly_one_of.iter().flatten().any(|name| name == path);
     if let Type::Map(_, keys) = field.ty.non_null() {
         let object = action.object.as_ref();
         let is_of_object = |name: fn(&ObjectUse) -> &Option<String>| {
@@ -19,6 +20,10 @@ pub(crate) fn empty_message(action: &ActionSignature, path: &str) -> Option<Stri
         if keys.is_none() && !is_of_object(|object| &object.patch) {
             return None;
         }
+        // Without it, too, a list has everything.
+        if !field.required && !group && action.kind == ActionKind::Read {
+            return None;
+        }
         // What a change has a map of is what it sets.
         return Some(match action.kind {
             ActionKind::Change => format!("'{path}' is empty: it changes nothing"),
@@ -27,7 +32,6 @@ pub(crate) fn empty_message(action: &ActionSignature, path: &str) -> Option<Stri
             }
         });
     }
-    let group = params.exactly_one_of.iter().flatten().any(|name| name == path);
     let acts = action.kind != ActionKind::Read && (field.required || group);
     acts.then(|| format!("'{path}' is empty: {} would do nothing", action.name))
 }

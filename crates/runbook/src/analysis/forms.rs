@@ -55,7 +55,8 @@ pub(super) fn find(
     symbols: &SymbolTable<'_>,
     signatures: &[Option<&ActionSignature>],
 ) -> Vec<WrittenForm> {
-    let mut finder = Finder { source, symbols, has_each: false, forms: Vec::new() };
+    let mut finder =
+        Finder { source, symbols, has_each: false, is_prose: false, forms: Vec::new() };
     for (step, signature) in document.steps.iter().zip(signatures) {
         finder.step(step, *signature);
     }
@@ -71,15 +72,19 @@ struct Finder<'s, 't> {
     symbols: &'s SymbolTable<'t>,
     /// Whether the step has `each`.
     has_each: bool,
+    /// Whether the text is for a reader, and no shell sees it.
+    is_prose: bool,
     forms: Vec<WrittenForm>,
 }
 
 impl Finder<'_, '_> {
     fn step(&mut self, step: &RawStep<'_>, signature: Option<&ActionSignature>) {
         self.has_each = step.for_each.is_some();
+        self.is_prose = true;
         for text in [step.name, step.description, step.log].into_iter().flatten() {
             self.text(text, false);
         }
+        self.is_prose = false;
         for value in [step.for_each, step.at_once].into_iter().flatten() {
             self.value(value, Some(&Type::list(Type::Any)), false);
         }
@@ -92,7 +97,9 @@ impl Finder<'_, '_> {
             (Some(pairs), Some(signature)) => {
                 for (key, value) in pairs {
                     let field = key.text().and_then(|key| signature.params.field(key));
+                    self.is_prose = field.is_some_and(|field| PROSE.contains(&field.name.as_str()));
                     self.value(value, field.map(|field| &field.ty), is_flow);
+                    self.is_prose = false;
                 }
             }
             _ => self.value(with, None, false),
@@ -256,7 +263,18 @@ impl Finder<'_, '_> {
             let inside = inside.trim();
             return Some((length, self.reference(inside).unwrap_or_else(|| inside.to_owned())));
         }
-        self.reference(inside).map(|expression| (length, expression))
+        let variable = || self.variable(inside).filter(|_| open == "${");
+        self.reference(inside).or_else(variable).map(|expression| (length, expression))
+    }
+
+    /// Returns the input that is meant by a variable of a shell with its name, in a text that no shell reads.
+    fn variable(&self, name: &str) -> Option<String> {
+        let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        if !self.is_prose || !name.chars().all(is_name) {
+            return None;
+        }
+        let input = name.to_ascii_lowercase();
+        self.symbols.inputs.field(&input).map(|_| format!("inputs.{input}"))
     }
 
     fn add_form(
@@ -381,6 +399,9 @@ impl Finder<'_, '_> {
         is_known.then(|| text.to_owned())
     }
 }
+
+/// The parameters with texts for a reader.
+const PROSE: [&str; 2] = ["message", "note"];
 
 /// The characters with which the forms of other tools begin.
 const OPENING: [char; 8] = ['$', '{', '%', '<', '[', '#', '@', '('];

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::super::document::start_span;
 use super::super::evaluate::Argument;
+use super::super::yaml::quoted;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -17,6 +18,9 @@ The step would do the same twice: a second restart, a second wait. With 'at_once
 at the same time and see each other's change as that of another client. A list that is known only in
 the run can be made unique with {{ … | unique }}.",
 };
+
+/// The longest item that is named, in bytes.
+const MAX_SHOWN: usize = 60;
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (raw, step) in analysis.document.steps.iter().zip(&analysis.steps) {
@@ -36,7 +40,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 alike.push(index);
                 continue;
             };
-            let message = "this item is in the list twice";
+            let name = nodes[index].text().filter(|text| text.len() <= MAX_SHOWN);
+            let name = name.map_or_else(|| "this item".to_owned(), quoted);
+            let message = format!("{name} is in the list twice");
             let diagnostic = Diagnostic::new(&RULE, start_span(&nodes[index]), message)
                 .help("remove one of the two: the step would run twice for it");
             diagnostics.push(diagnostic.label(start_span(&nodes[first]), "it is first here"));

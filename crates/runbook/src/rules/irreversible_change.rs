@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::document::OnFailure;
-use super::super::registry::Reversibility;
+use super::super::registry::{ActionSignature, Reversibility};
 use super::super::yaml::Node;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -18,11 +18,17 @@ restarted. A rollback skips such a step and undoes the steps before it. Place su
 later step rolls back (on_failure: stop), or accept the note.",
 };
 
+/// The action that only says what has been done, which stays true.
+const REPORT: &str = "emit_event";
+
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     // The changes that the next rollback skips.
     let mut skipped: Vec<usize> = Vec::new();
     for (index, (raw, step)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
-        if step.signature.is_some_and(|one| one.reversibility == Reversibility::Irreversible) {
+        let is_skipped = |action: &ActionSignature| {
+            action.reversibility == Reversibility::Irreversible && action.name != REPORT
+        };
+        if step.signature.is_some_and(is_skipped) {
             skipped.push(index);
         }
         if step.policy.on_failure != OnFailure::Rollback || skipped.is_empty() {

@@ -1,5 +1,6 @@
 //! The name `each` where it has no value.
 
+use super::super::analysis::Role;
 use super::super::template::TemplateIssueKind;
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -28,13 +29,19 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         if !has_for_each && reported.replace(site.step) == Some(site.step) {
             continue;
         }
+        let place = match site.role {
+            Role::When => "in 'when'",
+            Role::ForEach => "in 'for_each'",
+            Role::AtOnce => "in 'at_once'",
+            _ => "here",
+        };
         let (message, help) = match has_for_each {
             true => (
-                "'each' has no value here: this belongs to the step as a whole",
+                format!("'each' has no value {place}: this belongs to the step as a whole"),
                 "use 'each' in 'with' and 'log'; to leave out items, filter the list of 'for_each'",
             ),
             false => (
-                "'each' has no value here: the step has no 'for_each'",
+                format!("'each' has no value {place}: the step has no 'for_each'"),
                 "add 'for_each: \"{{ … }}\"' with the list to the step",
             ),
         };

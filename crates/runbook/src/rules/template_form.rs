@@ -15,7 +15,7 @@ pub(crate) const RULE: Rule = Rule {
 A template is an expression in two braces on each side, in quotes: \"{{ inputs.region }}\". The forms of other tools,
 such as ${inputs.region}, $(inputs.region), {inputs.region} and ${{ inputs.region }}, and a name without braces, would
 be passed on as they are written. They are reported only where what is in them names an input or a step, so that a
-script can use $(command) and ${VARIABLE}.",
+script can use $(command) and ${VARIABLE}; in a message or a name, which no shell reads, ${REGION} names an input, too.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {

@@ -110,13 +110,14 @@ fn advice(
         )));
     }
     let value = step.and_then(|(raw, _)| raw.node.member(key)?.text());
-    if habits::key(mapping, key).is_some_and(|habit| habit.ours == Some("action"))
+    let habit = habits::key(mapping, key);
+    if habit.is_some_and(|habit| habit.ours == Some("action") && habit.is_rename)
         && !has_action
-        && value.is_some_and(|name| analysis.callables.is_runbook(name))
+        && let Some(name) = value
     {
-        return Some(Advice::Rename("call"));
+        return Some(what_it_calls(analysis, name));
     }
-    if let Some(habit) = habits::key(mapping, key) {
+    if let Some(habit) = habit {
         let pairs = match mapping {
             MappingKind::Runbook => analysis.root,
             MappingKind::Step => step.and_then(|(raw, _)| raw.node.pairs()).unwrap_or_default(),
@@ -143,6 +144,23 @@ fn advice(
         && own.is_none()
         && analysis.registry.iter().any(|action| action.params.field(key).is_some());
     is_parameter.then(|| Advice::Help(under_with()))
+}
+
+/// Returns the remedy for a key of another tool that names what a step calls.
+fn what_it_calls(analysis: &Analysis<'_>, name: &str) -> Advice {
+    let is_action = |name: &str| analysis.registry.get(name).is_some();
+    if is_action(name) {
+        return Advice::Rename("action");
+    }
+    if analysis.callables.is_runbook(name) {
+        return Advice::Rename("call");
+    }
+    Advice::Help(match habits::action(name).filter(|action| is_action(action)) {
+        Some(action) => format!("write 'action: {action}'"),
+        None => {
+            "write 'action:' and the name of an action, or 'call:' and that of a runbook".into()
+        }
+    })
 }
 
 /// Whether a key of the last step is one of the runbook, which has none of that name yet.
