@@ -119,12 +119,11 @@ impl CheckedRunbook {
     /// Returns the step of a path.
     pub fn step(&self, path: &StepPath) -> Option<&Step> {
         let (last, outer) = path.segments().split_last()?;
-        let mut steps = &self.runbook().steps;
+        let mut runbook = self.runbook();
         for segment in outer {
-            let caller = steps.iter().find(|step| step.id == segment.step)?;
-            steps = &caller.call.as_ref()?.runbook().steps;
+            runbook = runbook.step(&segment.step)?.call.as_ref()?.runbook();
         }
-        steps.iter().find(|step| step.id == last.step)
+        runbook.step(&last.step)
     }
 
     /// Returns how to find the action of a step, for observers.

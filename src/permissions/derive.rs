@@ -434,7 +434,7 @@ impl Derivation<'_> {
     /// Returns what is known of a part of the output of an earlier step.
     fn output(&self, id: &str, path: &str) -> Vec<Known> {
         let unknown = || vec![Known::AtRunTime([id.to_owned()].into())];
-        let Some(step) = self.runbook.steps.iter().find(|step| step.id == id) else {
+        let Some(step) = self.runbook.step(id) else {
             return unknown();
         };
         let Some(action) = actions::find(&step.action) else { return unknown() };

@@ -1,6 +1,6 @@
 //! The checked runbook, which the engine interprets. It owns its data and borrows nothing.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ pub struct Runbook {
     pub inputs: Vec<Input>,
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// The place of each step by its id: a run asks for its step at every event.
+    positions: HashMap<String, usize>,
     limits: Option<CompiledArgument>,
     /// The values that a caller is given.
     outputs: Vec<(String, CompiledArgument)>,
@@ -120,11 +122,14 @@ impl Runbook {
                 default: default.clone(),
                 description: declared.description.map(str::to_owned),
             };
+        let steps = steps?;
+        let positions = steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index));
         Some(Self {
             name: text(analysis.document.name)?,
             description: text(analysis.document.description),
             inputs: analysis.document.inputs.iter().zip(&analysis.defaults).map(input).collect(),
-            steps: steps?,
+            positions: positions.collect(),
+            steps,
             limits: match &analysis.limits {
                 Some(limits) => Some(limits.argument.as_ref()?.compile()),
                 None => None,
@@ -135,6 +140,11 @@ impl Runbook {
                 .map(|output| Some((output.name.to_owned(), output.argument.as_ref()?.compile())))
                 .collect::<Option<_>>()?,
         })
+    }
+
+    /// Returns the step with an id.
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.get(*self.positions.get(id)?)
     }
 
     /// Returns, for each step, the ids of the steps whose outputs no template uses after it.

@@ -151,16 +151,21 @@ impl<'e> Evidence<'e> {
 
     /// Returns every change of the run, in order.
     pub(in crate::plan) fn changes(&self) -> impl Iterator<Item = ChangedObject<'e>> {
-        let changes =
-            |step: &&PlannedStep| matches!(step.effect, Effect::Changes | Effect::Fails { .. });
-        let steps = self.steps.iter().filter(changes);
-        steps.flat_map(|step| {
-            step.changes.iter().map(|change| {
-                let (kind, rest) = split_kind(&change.target);
-                let (name, part) = self.split_name(kind, rest);
-                let (before, after) = (&change.before, &change.after);
-                ChangedObject { kind, name, part, before, after, step: &step.path }
-            })
+        self.steps.iter().flat_map(|step| self.changes_of(step))
+    }
+
+    /// Returns every change of a step, in order.
+    pub(super) fn changes_of(
+        &self,
+        step: &'e PlannedStep,
+    ) -> impl Iterator<Item = ChangedObject<'e>> {
+        let changes = matches!(step.effect, Effect::Changes | Effect::Fails { .. });
+        let changes = step.changes.iter().filter(move |_| changes);
+        changes.map(|change| {
+            let (kind, rest) = split_kind(&change.target);
+            let (name, part) = self.split_name(kind, rest);
+            let (before, after) = (&change.before, &change.after);
+            ChangedObject { kind, name, part, before, after, step: &step.path }
         })
     }
 

@@ -131,8 +131,9 @@ fn without_pods(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut scaled = BTreeSet::new();
     for step in evidence.steps {
-        let changes = evidence.changes().filter(|change| change.step == &step.path);
-        let sizes = changes.filter(|change| change.part == "replicas" && change.after != 0);
+        let sizes = evidence
+            .changes_of(step)
+            .filter(|change| change.part == "replicas" && change.after != 0);
         let names: Vec<&str> = sizes.map(|change| change.name).collect();
         let Some(arguments) = &step.arguments else {
             scaled.extend(names);
