@@ -58,6 +58,7 @@ pub(crate) mod not_printable;
 pub(crate) mod opposite_filters;
 pub(crate) mod opposite_steps;
 pub(crate) mod other_processes;
+pub(crate) mod other_release;
 pub(crate) mod other_target;
 pub(crate) mod other_value;
 pub(crate) mod out_of_range;
@@ -86,6 +87,7 @@ pub(crate) mod too_large;
 pub(crate) mod too_many_findings;
 pub(crate) mod undoes_more;
 pub(crate) mod unknown_action;
+pub(crate) mod unknown_condition;
 pub(crate) mod unknown_filter;
 pub(crate) mod unknown_input;
 pub(crate) mod unknown_key;
@@ -242,6 +244,8 @@ rules![
     nodes_stay,
     stale_nodes,
     other_value,
+    unknown_condition,
+    other_release,
 ];
 
 /// Returns all rules, in the order of their codes.
