@@ -24,7 +24,10 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (index, action, with, facts) in analysis.changes() {
         check_order(with, diagnostics);
         let Some(node) = with.member("desired") else { continue };
-        let single = facts.size.as_ref().map(|size| (facts.target.as_ref(), size, &facts.before));
+        // `group.max + inputs.more`, of which the input is 1 or more.
+        let least = reading.least(node).filter(|_| facts.acts.is_empty());
+        let size = least.as_ref().or(facts.size.as_ref());
+        let single = size.map(|size| (facts.target.as_ref(), size, &facts.before));
         let acts = facts.acts.iter().filter_map(|act| match &act.effect.kind {
             // Those of a called runbook have flags of their own.
             EffectKind::Size(Some(size)) if act.parameter.is_none() => {

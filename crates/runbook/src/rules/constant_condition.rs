@@ -1,9 +1,10 @@
 //! A condition that is the same for every run.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use minijinja::machinery::ast::{BinOpKind, Expr};
+use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr};
 use serde_json::Map;
 
 use super::super::analysis::flow::{literal_integer, path};
@@ -13,7 +14,7 @@ use super::super::evaluate::Known;
 use super::super::registry::{ActionKind, ActionSignature};
 use super::super::template::canonical::canonical;
 use super::super::template::{self, Template, parts};
-use super::super::types::Type;
+use super::super::types::{RecordType, Type};
 use super::super::yaml::{Node, ScalarValue, SourceMap};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
@@ -214,6 +215,15 @@ fn check_template(
         diagnostics.push(diagnostic);
         return true;
     }
+    if let Some((truth, why)) = by_sizes(analysis, condition)
+        && (!truth || purpose == Purpose::When)
+        && let Some((message, help)) = describe(purpose, truth)
+    {
+        let message = message.replacen(": ", &format!(", because {why}: "), 1);
+        let diagnostic = Diagnostic::new(&RULE, inferred.span.clone(), message).help(help);
+        diagnostics.push(diagnostic);
+        return true;
+    }
     let mut decided = Vec::new();
     decided_operands(known, condition, &mut decided);
     for (operand, (truth, limits)) in &decided {
@@ -227,6 +237,37 @@ fn check_template(
         diagnostics.push(Diagnostic::new(&RULE, span, message).help(help));
     }
     !decided.is_empty()
+}
+
+/// The sizes of a group, from the least: EKS and Auto Scaling keep this order.
+const SIZES: [&str; 3] = ["min", "desired", "max"];
+
+/// Returns the truth of a comparison of two sizes of one group, and why it is always that.
+fn by_sizes(analysis: &Analysis<'_>, condition: &Expr<'_>) -> Option<(bool, String)> {
+    use CompareOpKind::{Gt, Gte, Lt, Lte};
+    let pairs = parts::comparisons(condition);
+    let [(left, op, right)] = pairs.as_slice() else { return None };
+    let (step, left) = size_of_group(analysis, left)?;
+    let (other, right) = size_of_group(analysis, right)?;
+    let truth = match (op, left.cmp(&right)) {
+        _ if step != other => return None,
+        (Lte, Ordering::Less) | (Gte, Ordering::Greater) => true,
+        (Gt, Ordering::Less) | (Lt, Ordering::Greater) => false,
+        _ => return None,
+    };
+    let [least, most] = [left.min(right), left.max(right)].map(|size| SIZES[size]);
+    Some((truth, format!("'{most}' of a group is never below '{least}'")))
+}
+
+/// Returns the step of an output that is a size of a group, and the place of the size.
+fn size_of_group(analysis: &Analysis<'_>, expr: &Expr<'_>) -> Option<(usize, usize)> {
+    let (root, fields) = path(expr)?;
+    let step = *analysis.symbols.steps.get(root)?;
+    let record = analysis.symbols.outputs.get(step).filter(|output| output.items.is_none())?;
+    let has_all = |record: &RecordType| SIZES.iter().all(|size| record.field(size).is_some());
+    record.record.as_ref().filter(|record| has_all(record))?;
+    let [field] = fields.as_slice() else { return None };
+    Some((step, SIZES.iter().position(|size| size == field)?))
 }
 
 /// The limits of a count.

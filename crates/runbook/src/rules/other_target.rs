@@ -273,6 +273,23 @@ impl Context<'_, '_> {
         })
     }
 
+    /// Returns the group of a step, where several of its other parameters are about the group of another step.
+    fn outnumbered(&self, node: &Node, other: usize) -> Option<&Node> {
+        let own = self.analysis.document.steps.iter().filter_map(|step| step.with);
+        let is_within =
+            |with: &&Node| with.span.start <= node.span.start && node.span.end <= with.span.end;
+        let with = own.into_iter().find(is_within)?;
+        let other = self.flow.steps.get(other)?.target.as_ref()?;
+        let is_about = |(_, value): &&(Node, Node)| {
+            let path = template_text(value).and_then(simple_path);
+            let step = path.and_then(|(root, _)| self.analysis.symbols.steps.get(root));
+            let facts = step.and_then(|step| self.flow.steps.get(*step));
+            facts.is_some_and(|facts| facts.target.as_ref() == Some(other))
+        };
+        let is_several = with.pairs()?.iter().filter(is_about).count() > 1;
+        with.member("nodegroup").filter(|_| is_several)
+    }
+
     /// Reports a value of another step at the parameter in which the two steps differ, if that is written down.
     fn report(
         &self,
@@ -282,7 +299,8 @@ impl Context<'_, '_> {
         target: &Target,
         diagnostics: &mut Diagnostics,
     ) {
-        let place = self.differing(node, step).unwrap_or(node);
+        let place = self.differing(node, step).or_else(|| self.outnumbered(node, step));
+        let place = place.unwrap_or(node);
         self.report_at(place, root, step, target, diagnostics);
     }
 

@@ -41,7 +41,9 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let inferred = &site.inferred;
         let mismatch = site.wanted.check_assignable(&inferred.ty);
         let constant = inferred.constant.is_some() && site.role != Role::When;
-        if inferred.issues.is_empty() && !constant && mismatch == Err(TypeMismatch::PossiblyNull) {
+        let is_null_refused =
+            mismatch == Err(TypeMismatch::PossiblyNull) || is_only_one(analysis, site);
+        if inferred.issues.is_empty() && !constant && is_null_refused {
             let text = site.node.text().unwrap_or_default();
             let none = template::parse(text)
                 .ok()
@@ -60,6 +62,18 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             });
         }
     }
+}
+
+/// Whether a value that may be null is the one of several parameters that is given where one must be.
+fn is_only_one(analysis: &Analysis<'_>, site: &TemplateSite<'_>) -> bool {
+    let Role::Parameter(path) = &site.role else { return false };
+    let step = analysis.steps.get(site.step).and_then(|step| step.signature);
+    let with = analysis.document.steps.get(site.step).and_then(|raw| raw.with);
+    let (Some(action), Some(with)) = (step, with) else { return false };
+    let is_given = |name: &String| name == path || with.member(name).is_some();
+    let mut groups = action.params.exactly_one_of.iter().filter(|group| group.contains(path));
+    matches!(site.inferred.ty, Type::Optional(_))
+        && groups.any(|group| group.iter().filter(|name| is_given(name)).count() == 1)
 }
 
 /// Reports a list of which some items may be null.

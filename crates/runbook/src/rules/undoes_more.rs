@@ -19,11 +19,12 @@ what is in 'changed'.",
 
 /// Undoing actions: the action and its parameter, the action that is undone, its output, and a parameter without which
 /// the action does not undo.
-const UNDO: [(&str, &str, &str, &str, Option<&str>); 4] = [
+const UNDO: [(&str, &str, &str, &str, Option<&str>); 5] = [
     ("uncordon", "nodes", "cordon", "nodes", None),
     ("uncordon", "nodes", "drain", "nodes", None),
     ("cordon", "nodes", "uncordon", "nodes", None),
     ("taint_nodes", "nodes", "taint_nodes", "nodes", Some("remove")),
+    ("resume_processes", "processes", "suspend_processes", "suspended", None),
 ];
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -110,13 +111,12 @@ fn same_list(
 /// Returns the message about a list with nodes that a step has left as they were.
 fn more(list: &str, id: &str, action: &str) -> String {
     let state = match action {
-        "uncordon" => "not cordoned",
-        "taint_nodes" => "tainted",
-        _ => "cordoned",
+        "uncordon" => "nodes that were not cordoned",
+        "taint_nodes" => "nodes that were tainted",
+        "suspend_processes" => "processes that were suspended",
+        _ => "nodes that were cordoned",
     };
-    format!(
-        "'{list}' includes nodes that were {state} before '{id}': this step undoes more than '{id}' has done"
-    )
+    format!("'{list}' includes {state} before '{id}': this step undoes more than '{id}' has done")
 }
 
 /// Returns the step before a list of all cordoned nodes that has cordoned some: others have cordoned the rest.
