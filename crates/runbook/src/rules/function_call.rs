@@ -17,7 +17,7 @@ instead of len(nodes) write nodes | length.",
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     for (_, issue) in analysis.template_issues() {
         let TemplateIssueKind::FunctionCall(call) = &issue.kind else { continue };
-        let message = "function calls are not supported in templates";
+        let message = message(call);
         let diagnostic = Diagnostic::new(&RULE, issue.span.clone(), message);
         let written = analysis.source.text().get(issue.span.clone()).unwrap_or_default();
         if let Some(field) = called_field(analysis, call) {
@@ -35,6 +35,20 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             None => diagnostic.help("use a filter: name | upper, nodes | length"),
         });
     }
+}
+
+/// Names the function or method that is called, if its name is a word.
+fn message(call: &str) -> String {
+    let callee = call.split('(').next().unwrap_or_default().trim();
+    let (what, name) = match callee.rsplit_once('.') {
+        Some((_, name)) => ("method", name),
+        None => ("function", callee),
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || name.len() > 40 || !name.chars().all(is_name) {
+        return "function calls are not supported in templates".to_owned();
+    }
+    format!("there is no {what} '{name}': templates have filters, and no functions")
 }
 
 /// Returns the field of an output that a call without arguments names: `pods.count()`.

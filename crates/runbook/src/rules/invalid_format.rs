@@ -71,7 +71,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             diagnostics.push(diagnostic.write(path));
             continue;
         }
-        if text.starts_with('$') {
+        if text.starts_with('$') || text.contains("${") {
             diagnostics.push(diagnostic.help(of_shell(analysis, text)));
             continue;
         }

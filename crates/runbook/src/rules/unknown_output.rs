@@ -64,7 +64,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
                 });
             }
             TemplateIssueKind::NoFields { name, path, ty } => {
-                let message = format!("'{path}' is {}, which has no fields", ty.with_article());
+                let message =
+                    format!("'{path}' is {}, which has no field '{name}'", ty.with_article());
                 let mut diagnostic = Diagnostic::new(&RULE, span, message);
                 diagnostic.help = match is_item_meant(analysis, site, path, name, ty) {
                     true => Some(format!("write each.{name}")),

@@ -122,7 +122,9 @@ fn check_kept(
     let Some((index, size)) = steps.find_map(smaller) else { return };
     let id = analysis.id(index);
     let pods = if size == 1 { "1 pod".to_owned() } else { format!("{size} pods") };
-    let message = format!("'{id}' leaves {pods} of this workload, but {least} must stay Ready");
+    let message = format!(
+        "'{id}' leaves {pods} of this workload, but by 'keep_ready' {least} must stay Ready"
+    );
     let diagnostic = Diagnostic::new(&RULE, start_span(at_least), message)
         .label(analysis.declaration(index), "it can never do so")
         .help(format!("remove this workload from the limit, or let '{id}' leave more"));

@@ -115,11 +115,12 @@ fn report(
     diagnostics: &mut Diagnostics,
 ) {
     let id = analysis.id(by);
+    let what = if action.params.field("nodegroup").is_some() { "nodes" } else { "pods" };
     let message = match (wanted.as_number(), asked.as_number()) {
         (Some(wanted), Some(asked)) => {
-            format!("this waits for {wanted}, but '{id}' asks for {asked}")
+            format!("this waits for {wanted} {what}, but '{id}' asks for {asked}")
         }
-        _ => format!("this waits for more than '{id}' asks for"),
+        _ => format!("this waits for more {what} than '{id}' asks for"),
     };
     let help = help(analysis, action, asked, by);
     let diagnostic = Diagnostic::new(&RULE, count.span.clone(), message).help(help);

@@ -480,6 +480,9 @@ impl<'t> Expression<'t> {
             let found = problem(format!("the argument of '{last}' must be in parentheses"));
             return (span, found.help(format!("write {last}(…) without ':'")));
         }
+        if token == "*" && last == "[" {
+            return (span, self.splat());
+        }
         let known = token.chars().next().is_some_and(|c| "+-*/%~|,.:()[]{}<>=!".contains(c));
         let found = if !known {
             problem(format!("'{token}' has no meaning in an expression"))
@@ -489,6 +492,19 @@ impl<'t> Expression<'t> {
             problem(format!("'{token}' cannot follow '{last}'"))
         };
         (span, found.help("write a value or a name between two operators"))
+    }
+
+    /// Explains `nodes[*].name`, which other languages have for a field of every item.
+    fn splat(&self) -> SyntaxProblem {
+        let inside = self.text.get(self.inside.clone()).unwrap_or_default();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+        let meant = inside.split_once("[*].").and_then(|(before, after)| {
+            let list = before.rsplit(|c| !is_name(c)).next().filter(|list| !list.is_empty())?;
+            let field = after.split(|c| !is_name(c)).next().filter(|field| !field.is_empty())?;
+            Some(format!("write {list} | map(attribute='{field}') | list"))
+        });
+        problem("'[*]' is not known: a filter takes a field of every item")
+            .help(meant.unwrap_or_else(|| "write list | map(attribute='name') | list".to_owned()))
     }
 
     /// Explains two values without an operator between them.
