@@ -204,10 +204,11 @@ fn meant_format(form: &str, text: &str) -> Option<String> {
     } else if is(Syntax::AwsRegion) {
         // A zone is its region and a letter.
         let region = text.to_ascii_lowercase().replace('_', "-");
-        match Syntax::AwsRegion.matches(&region) {
-            true => region,
-            false => region.trim_end_matches(|c: char| c.is_ascii_lowercase()).to_owned(),
-        }
+        let without_letter = region.trim_end_matches(|c: char| c.is_ascii_lowercase());
+        let name = region.trim_end_matches(|c: char| c.is_ascii_digit());
+        let with_hyphen = format!("{name}-{}", &region[name.len()..]);
+        let mut meant = [&region, without_letter, &with_hyphen].into_iter();
+        meant.find(|meant| Syntax::AwsRegion.matches(meant))?.to_owned()
     } else {
         return None;
     };

@@ -554,7 +554,7 @@ impl Syntax {
                 Some("write one '=' for a label that has the value, and '!=' for one that has not")
             }
             Self::LabelSelector if text.contains("&&") || text.contains(" and ") => {
-                Some("join the conditions with ',', as in app=relay,tier=web")
+                Some("join the conditions with a comma, as in app=relay,tier=web")
             }
             Self::LabelSelector if text.contains("||") || text.contains(" or ") => {
                 Some("a selector has no 'or'; for several values: tier in (web, api)")
@@ -562,7 +562,7 @@ impl Syntax {
             Self::LabelSelector
                 if text.contains(' ') && text.split(' ').all(|one| one.contains('=')) =>
             {
-                Some("separate the conditions by ',', as in app=relay,tier=web")
+                Some("separate the conditions by a comma, as in app=relay,tier=web")
             }
             Self::LabelSelector if text.contains(':') => {
                 Some("write '=' between a label and its value, as in app=relay")
