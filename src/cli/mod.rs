@@ -286,7 +286,7 @@ fn wait(work: impl Future<Output = Result<Exit, CliError>>, global: &Global) -> 
 fn avoid_huge_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "cannot do without huge pages");
+        tracing::debug!(%error, "cannot turn off huge pages");
     }
 }
 

@@ -80,8 +80,8 @@ struct Finder<'s, 't> {
 impl Finder<'_, '_> {
     fn step(&mut self, step: &RawStep<'_>, signature: Option<&ActionSignature>) {
         self.has_each = step.for_each.is_some();
-        self.is_prose = true;
         for text in [step.name, step.description, step.log].into_iter().flatten() {
+            self.is_prose = true;
             self.text(text, false);
         }
         self.is_prose = false;
@@ -195,6 +195,10 @@ impl Finder<'_, '_> {
         let NodeKind::Scalar { text, style } = &node.kind else { return false };
         if !text.contains(OPENING) && !text.contains("}}") {
             return false;
+        }
+        // A message may be a command for the reader's shell.
+        if ["kubectl ", "aws ", "export ", "=", ";", "`"].iter().any(|sign| text.contains(sign)) {
+            self.is_prose = false;
         }
         let before = self.forms.len();
         let (mut at, mut from) = (0, 0);

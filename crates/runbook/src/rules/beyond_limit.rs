@@ -26,8 +26,11 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let Some(node) = with.member("desired") else { continue };
         // `group.max + inputs.more`, of which the input is 1 or more.
         let least = reading.least(node).filter(|_| facts.acts.is_empty());
-        let size = least.as_ref().or(facts.size.as_ref());
-        let single = size.map(|size| (facts.target.as_ref(), size, &facts.before));
+        let single = |is_max: bool| {
+            // The least size says nothing of what is too small.
+            let size = least.as_ref().filter(|_| is_max).or(facts.size.as_ref())?;
+            Some((facts.target.as_ref(), size, &facts.before))
+        };
         let acts = facts.acts.iter().filter_map(|act| match &act.effect.kind {
             // Those of a called runbook have flags of their own.
             EffectKind::Size(Some(size)) if act.parameter.is_none() => {
@@ -39,7 +42,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
             if action.params.field(flag).is_none() || !is_off(with, flag) {
                 continue;
             }
-            let mut all = single.into_iter().chain(acts.clone());
+            let mut all = single(is_max).into_iter().chain(acts.clone());
             let found = all.find_map(|(target, size, before)| {
                 let set = if is_max { &before.max } else { &before.min };
                 let exceeds =

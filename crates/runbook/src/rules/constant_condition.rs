@@ -263,6 +263,9 @@ fn by_sizes(analysis: &Analysis<'_>, condition: &Expr<'_>) -> Option<(bool, Stri
 fn size_of_group(analysis: &Analysis<'_>, expr: &Expr<'_>) -> Option<(usize, usize)> {
     let (root, fields) = path(expr)?;
     let step = *analysis.symbols.steps.get(root)?;
+    analysis.steps.get(step)?.signature?;
+    let target = analysis.flow.steps.get(step)?.target.as_ref();
+    target.filter(|target| !target.is_workload())?;
     let record = analysis.symbols.outputs.get(step).filter(|output| output.items.is_none())?;
     let has_all = |record: &RecordType| SIZES.iter().all(|size| record.field(size).is_some());
     record.record.as_ref().filter(|record| has_all(record))?;

@@ -102,7 +102,9 @@ fn check_site(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> O
 
 /// Reports a list of another kind in a sum of lists, which has no kind as a whole.
 fn check_sum(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> Option<Diagnostic> {
-    site.wanted.kind()?;
+    // Texts are joined, and have no kind then.
+    let is_list = |ty: &Type| matches!(ty.non_null(), Type::List(..));
+    site.wanted.kind().filter(|_| is_list(&site.wanted))?;
     let text = site.node.text()?;
     let template = template::parse(text).ok()?;
     let mut operands = vec![whole_list(template.whole()?)];
@@ -115,6 +117,7 @@ fn check_sum(analysis: &Analysis<'_>, site: &TemplateSite<'_>, path: &str) -> Op
         }
         let Some(found) = analysis.type_of_present(operand) else { continue };
         if found.kind().is_none()
+            || !is_list(&found)
             || site.wanted.check_assignable(&found) != Err(TypeMismatch::Incompatible)
         {
             continue;

@@ -11,8 +11,8 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Error,
     summary: "an image release of another Kubernetes version than the one beside it",
     explanation: "\
-A release of an EKS image begins with the Kubernetes version that it is for: 1.35.2-20260901 is for 1.35. EKS refuses an
-update to a release of another version.",
+A release of an image of Amazon Linux or Windows begins with the Kubernetes version that it is for: 1.35.2-20260901 is
+for 1.35. EKS refuses an update to a release of another version. Bottlerocket has versions of its own.",
 };
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
@@ -28,7 +28,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let Some(((version_node, version), (node, release))) = version.zip(release) else {
             continue;
         };
-        let own = release_version(release);
+        let Some(own) = release_version(release) else { continue };
         if own == version {
             continue;
         }
@@ -41,11 +41,14 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Returns the first two numbers of a release.
-fn release_version(release: &str) -> &str {
-    let mut ends = release.match_indices(['.', '-']).map(|(at, _)| at);
-    let end = ends.nth(1).unwrap_or(release.len());
-    release.get(..end).unwrap_or(release)
+/// Returns the Kubernetes version of a release. One of Bottlerocket, which has a version of its own and a commit, has
+/// none.
+fn release_version(release: &str) -> Option<&str> {
+    let (version, build) = release.split_once('-')?;
+    let is_date = build.len() >= 8 && build.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let mut dots = version.match_indices('.').map(|(at, _)| at);
+    let end = dots.nth(1).unwrap_or(version.len());
+    version.get(..end).filter(|_| is_date)
 }
 
 #[cfg(test)]
@@ -54,8 +57,9 @@ mod tests {
 
     #[test]
     fn a_release_begins_with_its_version() {
-        for release in ["1.35.2-20260901", "1.35-2026.09.01", "1.35.2-5d9ac849"] {
-            assert_eq!(release_version(release), "1.35");
+        for release in ["1.35.2-20260901", "1.35-2026.09.01"] {
+            assert_eq!(release_version(release), Some("1.35"));
         }
+        assert_eq!(release_version("1.20.3-5d9ac849"), None);
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::super::analysis::flow::lets_others_act;
-use super::super::document::start_span;
+use super::super::document::{OnFailure, start_span};
 use super::super::objects::ObjectPath;
 use super::super::registry::ActionKind;
 use super::super::template::is_template;
-use super::super::yaml::Node;
+use super::super::yaml::{Node, ScalarValue};
 use super::{Analysis, Diagnostic, Diagnostics, Rule, Severity};
 
 pub(crate) const RULE: Rule = Rule {
@@ -23,17 +23,20 @@ change that no step makes. Wait for the value that was set, or for a field of th
 /// The parameters that name an object.
 const NAMING: [&str; 5] = ["api_version", "kind", "resource", "namespace", "name"];
 
+/// The most fields that are compared. A person writes few.
+const MAX_FIELDS: usize = 64;
+
 /// The object of a step, as its parameters are written.
 type Object<'t> = [Option<&'t str>; NAMING.len()];
 
 /// The fields that a step has set.
-struct Set<'t> {
-    fields: Vec<(ObjectPath, &'t str)>,
+struct Set {
+    fields: Vec<(ObjectPath, String)>,
     step: usize,
 }
 
 pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
-    let mut all: HashMap<Object<'_>, Set<'_>> = HashMap::new();
+    let mut all: HashMap<Object<'_>, Set> = HashMap::new();
     for (step, (raw, checked)) in analysis.document.steps.iter().zip(&analysis.steps).enumerate() {
         let (Some(with), Some(action)) = (raw.with, checked.signature) else {
             // What a called runbook does is not followed.
@@ -43,15 +46,21 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let object = object_of(with);
         match action.name.as_str() {
             "patch_object" if raw.for_each.is_none() => {
+                // It may be any object that has a name of its own here.
+                if object.iter().flatten().any(|name| is_template(name)) {
+                    all.clear();
+                }
                 let patch = with.member("patch").filter(|_| raw.when.is_none());
                 let mut fields = Vec::new();
                 patch.into_iter().for_each(|patch| fields_of(patch, &mut Vec::new(), &mut fields));
                 all.insert(object, Set { fields, step });
             }
+            "wait_object" if checked.policy.on_failure == OnFailure::Continue => {}
             "wait_object" if raw.for_each.is_none() => {
                 let until = with.member("until").and_then(Node::items).unwrap_or_default();
                 let Some(set) = all.get(&object) else { continue };
-                until.iter().for_each(|expected| check_one(analysis, set, expected, diagnostics));
+                let until = until.iter().take(MAX_FIELDS);
+                until.for_each(|expected| check_one(analysis, set, expected, diagnostics));
             }
             // Another change may be one of the object, and so may what a person or a job does.
             _ if action.kind == ActionKind::Change || lets_others_act(action) => all.clear(),
@@ -60,19 +69,14 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn check_one(
-    analysis: &Analysis<'_>,
-    set: &Set<'_>,
-    expected: &Node,
-    diagnostics: &mut Diagnostics,
-) {
+fn check_one(analysis: &Analysis<'_>, set: &Set, expected: &Node, diagnostics: &mut Diagnostics) {
     let path = expected.member("path").and_then(Node::text).and_then(ObjectPath::parse);
     let field = path.and_then(|path| set.fields.iter().find(|(field, _)| *field == path));
     let Some((_, value)) = field else { return };
     let test = ["equals", "not_equals", "at_least"].into_iter();
     let mut tests = test.filter_map(|test| Some((test, expected.member(test)?)));
     let Some((test, node)) = tests.next() else { return };
-    let Some(wanted) = literal(node) else { return };
+    let Some(wanted) = written(node) else { return };
     let is_met = match test {
         "equals" => *value == wanted,
         "not_equals" => *value != wanted,
@@ -88,7 +92,7 @@ fn check_one(
     let wanted = match test {
         "not_equals" => format!("another value than {wanted}"),
         "at_least" => format!("at least {wanted}"),
-        _ => wanted.to_owned(),
+        _ => wanted,
     };
     let message = format!("this waits for {wanted}, but '{id}' sets the field to {value}");
     let diagnostic = Diagnostic::new(&RULE, start_span(node), message)
@@ -104,16 +108,29 @@ fn object_of(with: &Node) -> Object<'_> {
     NAMING.map(|name| with.member(name).and_then(Node::text))
 }
 
-fn literal(node: &Node) -> Option<&str> {
-    node.text().filter(|text| !is_template(text))
+/// Returns a value as a wait compares it; none of a quantity, which the API server may write in another way.
+fn written(node: &Node) -> Option<String> {
+    match node.scalar_value()? {
+        ScalarValue::Boolean(value) => Some(value.to_string()),
+        ScalarValue::Integer(value) => Some(value.to_string()),
+        ScalarValue::Text(text) => {
+            let is_quantity = text.starts_with(|c: char| c.is_ascii_digit());
+            (!is_template(text) && !is_quantity).then(|| text.to_owned())
+        }
+        ScalarValue::Null | ScalarValue::Number(_) => None,
+    }
 }
 
 /// Collects the fields of a patch that are written down as texts or numbers.
-fn fields_of<'t>(node: &'t Node, above: &mut Vec<&'t str>, found: &mut Vec<(ObjectPath, &'t str)>) {
+fn fields_of<'t>(node: &'t Node, above: &mut Vec<&'t str>, found: &mut Vec<(ObjectPath, String)>) {
     for (key, value) in node.pairs().unwrap_or_default() {
         let Some(key) = key.text() else { continue };
+        // A controller may answer by the label or the annotation that it was asked by.
+        if above.is_empty() && key == "metadata" {
+            continue;
+        }
         above.push(key);
-        match literal(value).filter(|_| !value.is_null()) {
+        match written(value).filter(|_| found.len() < MAX_FIELDS) {
             Some(text) => found.push((ObjectPath::of_keys(above.iter().copied()), text)),
             None => fields_of(value, above, found),
         }

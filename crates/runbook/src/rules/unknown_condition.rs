@@ -17,9 +17,8 @@ Complete and never Completed, and a StatefulSet has none. A wait for another one
 
 /// The conditions of kinds that only the controllers of Kubernetes give conditions to, as its API documents them, with
 /// what is most often meant first. A node or a pod can have others.
-const CONDITIONS: [(&str, &str, &[&str]); 8] = [
+const CONDITIONS: [(&str, &str, &[&str]); 7] = [
     ("apps/v1", "Deployment", &["Available", "Progressing", "ReplicaFailure"]),
-    ("apps/v1", "ReplicaSet", &["ReplicaFailure"]),
     ("apps/v1", "StatefulSet", &[]),
     ("apps/v1", "DaemonSet", &[]),
     (
@@ -51,7 +50,8 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         for expected in with.member("until").and_then(Node::items).unwrap_or_default() {
             let Some(node) = expected.member("condition") else { continue };
             let Some(name) = node.text().filter(|name| !is_template(name)) else { continue };
-            if !known.contains(&name) {
+            // A wait takes no notice of capital letters.
+            if !known.iter().any(|one| one.eq_ignore_ascii_case(name)) {
                 diagnostics.push(report(diagnostics, node, name, kind, known));
             }
         }
@@ -76,8 +76,7 @@ fn report(
             Diagnostic::new(&RULE, start_span(node), message)
         }
     };
-    let same = known.iter().find(|one| one.eq_ignore_ascii_case(name));
-    match same.or_else(|| known.first().filter(|_| WELL.contains(&name))) {
+    match known.first().filter(|_| WELL.contains(&name)) {
         Some(meant) => diagnostic.replace((*meant).to_owned()),
         None => diagnostic.suggest(&diagnostics.spelling, name, known.iter().copied()),
     }

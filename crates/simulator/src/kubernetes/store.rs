@@ -238,7 +238,9 @@ impl ObjectStore {
         namespace: Option<&'a str>,
         after: Option<&ObjectKey>,
     ) -> impl Iterator<Item = (&'a ObjectKey, &'a KeptObject)> + use<'a> {
-        let first = match after {
+        // A place in another namespace before this one has nothing of it.
+        let first = match after.filter(|after| namespace.is_none_or(|own| own <= after.0.as_str()))
+        {
             Some(after) => Bound::Excluded(after.clone()),
             None => Bound::Included((namespace.unwrap_or_default().to_owned(), String::new())),
         };

@@ -89,8 +89,6 @@ impl Limit {
 pub(crate) enum EffectKind {
     /// May change everything.
     Anything,
-    /// A job of the user's. It may have changed anything, but hardly scales what was scaled to nothing before it.
-    Job,
     /// Gives the target a size, which may not be known.
     Size(Option<Size>),
     /// May set limits.
@@ -220,8 +218,7 @@ impl Reading<'_, '_> {
     fn effect(&self, raw: &RawStep<'_>, step: &AnalyzedStep<'_>, is_certain: bool) -> Effect {
         let is_repeated = raw.for_each.is_some();
         let (target, kind) = match (step.signature, raw.with) {
-            (Some(action), _) if action.asks => (None, EffectKind::Anything),
-            (Some(action), _) if lets_others_act(action) => (None, EffectKind::Job),
+            (Some(action), _) if lets_others_act(action) => (None, EffectKind::Anything),
             // An object that has no pods of its own.
             (Some(action), Some(with)) if action.name == PATCHING && has_no_pods(with) => {
                 (None, EffectKind::Change { moves_pods: false, replaces: false })
@@ -290,14 +287,6 @@ fn yielded(raw: &RawStep<'_>, action: &ActionSignature, with: &Node) -> Option<S
 
 /// Records what is known after a step.
 fn apply(known: &mut HashMap<Target, Known>, index: usize, effect: &Effect) {
-    if effect.kind == EffectKind::Job {
-        known.retain(|target, one| {
-            let asked = one.asked.take().filter(|(size, _)| size.as_number() == Some(0));
-            *one = Known { asked, ..Known::default() };
-            one.asked.is_some() && target.is_workload()
-        });
-        return;
-    }
     // What was changed long ago is forgotten, so that no step is compared with all steps before it.
     if effect.kind == EffectKind::Anything || known.len() > MAX_TARGETS {
         known.clear();
