@@ -81,7 +81,7 @@ impl Finder<'_, '_> {
     fn step(&mut self, step: &RawStep<'_>, signature: Option<&ActionSignature>) {
         self.has_each = step.for_each.is_some();
         for text in [step.name, step.description, step.log].into_iter().flatten() {
-            self.is_prose = true;
+            self.is_prose = is_for_a_reader(text);
             self.text(text, false);
         }
         self.is_prose = false;
@@ -97,7 +97,8 @@ impl Finder<'_, '_> {
             (Some(pairs), Some(signature)) => {
                 for (key, value) in pairs {
                     let field = key.text().and_then(|key| signature.params.field(key));
-                    self.is_prose = field.is_some_and(|field| PROSE.contains(&field.name.as_str()));
+                    self.is_prose = field.is_some_and(|field| PROSE.contains(&field.name.as_str()))
+                        && is_for_a_reader(value);
                     self.value(value, field.map(|field| &field.ty), is_flow);
                     self.is_prose = false;
                 }
@@ -195,10 +196,6 @@ impl Finder<'_, '_> {
         let NodeKind::Scalar { text, style } = &node.kind else { return false };
         if !text.contains(OPENING) && !text.contains("}}") {
             return false;
-        }
-        // A message may be a command for the reader's shell.
-        if ["kubectl ", "aws ", "export ", "=", ";", "`"].iter().any(|sign| text.contains(sign)) {
-            self.is_prose = false;
         }
         let before = self.forms.len();
         let (mut at, mut from) = (0, 0);
@@ -402,6 +399,12 @@ impl Finder<'_, '_> {
         let is_known = root == "inputs" || self.symbols.steps.contains_key(root);
         is_known.then(|| text.to_owned())
     }
+}
+
+/// Whether a text is no command for the shell of its reader.
+fn is_for_a_reader(node: &Node) -> bool {
+    let signs = ["kubectl ", "aws ", "export ", "=", ";", "`"];
+    node.text().is_some_and(|text| !signs.iter().any(|sign| text.contains(sign)))
 }
 
 /// The parameters with texts for a reader.

@@ -205,18 +205,11 @@ fn check_template(
         }
         return true;
     }
-    // An assertion of it is there for the reader; a step that always runs needs no condition.
-    if purpose == Purpose::When
-        && let Some(limits) = known.true_by_limits(condition)
-        && let Some((message, help)) = describe(purpose, true)
-    {
-        let message = message.replacen(": ", &format!(", because {limits}: "), 1);
-        let diagnostic = Diagnostic::new(&RULE, inferred.span.clone(), message).help(help);
-        diagnostics.push(diagnostic);
-        return true;
-    }
-    if let Some((truth, why)) = by_sizes(analysis, condition)
-        && (!truth || purpose == Purpose::When)
+    let by_limits = || known.true_by_limits(condition).map(|why| (true, why));
+    // An assertion that is always true by them is there for the reader; a step that always runs needs no condition.
+    let is_told = |(truth, _): &(bool, String)| !truth || purpose == Purpose::When;
+    let decided = by_sizes(analysis, condition).or_else(by_limits).filter(is_told);
+    if let Some((truth, why)) = decided
         && let Some((message, help)) = describe(purpose, truth)
     {
         let message = message.replacen(": ", &format!(", because {why}: "), 1);

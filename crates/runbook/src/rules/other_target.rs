@@ -259,14 +259,18 @@ impl Context<'_, '_> {
         other.differs(target).then_some(step)
     }
 
+    /// Returns the parameters of the step that a value is in.
+    fn parameters_with(&self, node: &Node) -> Option<&Node> {
+        let is_within =
+            |with: &&Node| with.span.start <= node.span.start && node.span.end <= with.span.end;
+        self.analysis.document.steps.iter().filter_map(|step| step.with).find(is_within)
+    }
+
     /// Returns the parameter beside a value in which its step differs from another step, where both are written out.
     fn differing(&self, node: &Node, other: usize) -> Option<&Node> {
         const PARAMETERS: [&str; 4] = ["namespace", "deployment", "stateful_set", "daemon_set"];
-        let steps = &self.analysis.document.steps;
-        let is_within =
-            |with: &Node| with.span.start <= node.span.start && node.span.end <= with.span.end;
-        let own = steps.iter().filter_map(|step| step.with).find(|with| is_within(with))?;
-        let other = steps.get(other)?.with?;
+        let own = self.parameters_with(node)?;
+        let other = self.analysis.document.steps.get(other)?.with?;
         PARAMETERS.iter().find_map(|name| {
             let (one, two) = (own.member(name)?, other.member(name)?);
             (one.text() != two.text()).then_some(one)
@@ -275,10 +279,7 @@ impl Context<'_, '_> {
 
     /// Returns the group of a step, where several of its other parameters are about the group of another step.
     fn outnumbered(&self, node: &Node, other: usize) -> Option<&Node> {
-        let own = self.analysis.document.steps.iter().filter_map(|step| step.with);
-        let is_within =
-            |with: &&Node| with.span.start <= node.span.start && node.span.end <= with.span.end;
-        let with = own.into_iter().find(is_within)?;
+        let with = self.parameters_with(node)?;
         let other = self.flow.steps.get(other)?.target.as_ref()?;
         let is_about = |(_, value): &&(Node, Node)| {
             let path = template_text(value).and_then(simple_path);

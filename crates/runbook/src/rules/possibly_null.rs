@@ -66,14 +66,15 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
 
 /// Whether a value that may be null is the one of several parameters that is given where one must be.
 fn is_only_one(analysis: &Analysis<'_>, site: &TemplateSite<'_>) -> bool {
-    let Role::Parameter(path) = &site.role else { return false };
+    let (Role::Parameter(path), Type::Optional(_)) = (&site.role, &site.inferred.ty) else {
+        return false;
+    };
     let step = analysis.steps.get(site.step).and_then(|step| step.signature);
     let with = analysis.document.steps.get(site.step).and_then(|raw| raw.with);
     let (Some(action), Some(with)) = (step, with) else { return false };
     let is_given = |name: &String| name == path || with.member(name).is_some();
     let mut groups = action.params.exactly_one_of.iter().filter(|group| group.contains(path));
-    matches!(site.inferred.ty, Type::Optional(_))
-        && groups.any(|group| group.iter().filter(|name| is_given(name)).count() == 1)
+    groups.any(|group| group.iter().filter(|name| is_given(name)).count() == 1)
 }
 
 /// Reports a list of which some items may be null.

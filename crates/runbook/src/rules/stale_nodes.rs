@@ -36,7 +36,7 @@ pub(crate) fn check(analysis: &Analysis<'_>, diagnostics: &mut Diagnostics) {
         let Some(facts) = analysis.flow.steps.get(index).filter(|facts| facts.is_certain) else {
             continue;
         };
-        if action == Some(REPLACING) && raw.when.is_none() && raw.for_each.is_none() {
+        if action == Some(REPLACING) {
             replaced.extend(facts.target.as_ref().map(|target| (target, index)));
         }
     }

@@ -65,17 +65,13 @@ fn report(
     kind: &str,
     known: &[&str],
 ) -> Diagnostic {
-    let diagnostic = match known {
-        [] => {
-            let message = format!("a {kind} has no conditions, so this one is never met");
-            let help = "wait for a field of the object: {path: …, equals: …}";
-            return Diagnostic::new(&RULE, start_span(node), message).help(help);
-        }
-        _ => {
-            let message = format!("a {kind} never has the condition {}", quoted(name));
-            Diagnostic::new(&RULE, start_span(node), message)
-        }
-    };
+    if known.is_empty() {
+        let message = format!("a {kind} has no conditions, so this one is never met");
+        return Diagnostic::new(&RULE, start_span(node), message)
+            .help("wait for a field of the object: {path: …, equals: …}");
+    }
+    let message = format!("a {kind} never has the condition {}", quoted(name));
+    let diagnostic = Diagnostic::new(&RULE, start_span(node), message);
     match known.first().filter(|_| WELL.contains(&name)) {
         Some(meant) => diagnostic.replace((*meant).to_owned()),
         None => diagnostic.suggest(&diagnostics.spelling, name, known.iter().copied()),

@@ -158,7 +158,7 @@ impl Reading<'_, '_> {
     }
 
     /// Returns a part of a name.
-    pub(crate) fn part(&self, node: &Node) -> Option<Part> {
+    pub(super) fn part(&self, node: &Node) -> Option<Part> {
         let text = node.text()?;
         if template_text(node).is_none() {
             return Some(Part::Text(text.to_owned()));
